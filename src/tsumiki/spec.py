@@ -1,0 +1,28 @@
+"""`@spec`: what a configuration is.
+
+A spec is a dataclass that is frozen, takes keyword arguments only and is closed to unknown keys. It holds data and
+checks of that data, nothing else. Blocks take specs, so that a block can be used from plain Python; `tsumiki.config`
+turns YAML into specs, so that the same block can be used from a file.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+_STRICT = {"extra": "forbid", "strict": True}
+"""How `tsumiki.config` validates a spec: unknown keys are errors, and "3" is no number. Plain data, so that this module
+needs no validation library."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def spec(cls: type[T]) -> type[T]:
+    """Make `cls` a configuration: a frozen, keyword-only dataclass without room for unknown keys.
+
+    Checks that concern a value go into `__post_init__` and raise `ValueError` with one sentence that names the field.
+    """
+    decorate: Callable[[type[Any]], type[Any]] = dataclass(frozen=True, kw_only=True)
+    decorated = decorate(cls)
+    decorated.__pydantic_config__ = _STRICT
+    return decorated
