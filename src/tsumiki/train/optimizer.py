@@ -1,0 +1,247 @@
+"""Optimizers: how a gradient becomes a step. AdamW by hand, AdamW as `torch` fuses it, and clipping by the global norm.
+
+Every optimizer here is a class with a `Config`, built from named parameters, with the same four methods: `step`,
+`zero_grad`, `state_tensors`, `load_state_tensors`. Its state is a flat mapping of named tensors, which is what a
+checkpoint can hold without pickle.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from tsumiki.errors import UserError
+from tsumiki.spec import spec
+
+
+@spec
+class OptimizerConfig:
+    """What every optimizer's `Config` has: the highest learning rate, which the schedule scales."""
+
+    kind: str
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}, but must be above 0")
+
+
+class Optimizer(ABC):
+    """Turns gradients into new weights.
+
+    Frozen parameters (`requires_grad` false) are left alone, and so is a parameter that has no gradient in some step.
+    """
+
+    parameters: dict[str, Parameter]
+
+    @abstractmethod
+    def step(self, scale: float) -> None:
+        """Update all parameters once, with the learning rate `scale * config.learning_rate`."""
+
+    @abstractmethod
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The whole state, named `<parameter>.first_moment` and so on; on the parameters' device."""
+
+    @abstractmethod
+    def load_state_tensors(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_tensors` gave, here or in another optimizer of the same names."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+
+@spec
+class AdamWConfig(OptimizerConfig):
+    """The numbers of AdamW; `AdamW` says what they mean."""
+
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {self.betas}, but each must be at least 0 and below 1")
+        if self.eps <= 0:
+            raise ValueError(f"eps is {self.eps}, but must be above 0")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay is {self.weight_decay}, but must be at least 0")
+
+
+@dataclass
+class Moments:
+    """What AdamW remembers of one parameter: running means of its gradient and its gradient's square, and how often."""
+
+    first: Tensor
+    second: Tensor
+    steps: int = 0
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay, arXiv 1711.05101 (Adam: arXiv 1412.6980).
+
+    For a parameter p with gradient g, at its t-th step with learning rate η:
+
+        m ← β₁ m + (1 - β₁) g          v ← β₂ v + (1 - β₂) g²
+        p ← p - η λ p - η m̂ / (√v̂ + ε),    m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ)
+
+    m and v begin at 0, so their means are too small at first; the hats mend that. "Decoupled" means that the decay λ
+    acts on p itself and is not divided by √v̂, as an L2 term in the loss would be. Only matrices decay: gains and
+    biases (fewer than two dimensions) have nothing to gain from being near 0. Moments have their parameter's dtype,
+    fp32 in training.
+    """
+
+    @spec
+    class Config(AdamWConfig):
+        """AdamW, written out."""
+
+        kind: Literal["adamw"] = "adamw"
+
+    def __init__(self, config: AdamWConfig, named_parameters: Iterable[tuple[str, Parameter]]) -> None:
+        self.config = config
+        self.parameters = trainable(named_parameters)
+        self.moments = {
+            name: Moments(torch.zeros_like(parameter), torch.zeros_like(parameter))
+            for name, parameter in self.parameters.items()
+        }
+
+    @torch.no_grad()
+    def step(self, scale: float) -> None:
+        """Update all parameters once, with the learning rate `scale * config.learning_rate`."""
+        learning_rate = scale * self.config.learning_rate
+        beta_1, beta_2 = self.config.betas
+        for name, parameter in self.parameters.items():
+            gradient, moments = parameter.grad, self.moments[name]
+            if gradient is None:
+                continue
+            moments.steps += 1
+            moments.first.mul_(beta_1).add_(gradient, alpha=1 - beta_1)
+            moments.second.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
+            mean = moments.first / (1 - beta_1**moments.steps)
+            mean_square = moments.second / (1 - beta_2**moments.steps)
+            if decays(parameter):
+                parameter.mul_(1 - learning_rate * self.config.weight_decay)
+            parameter.sub_(learning_rate * mean / (mean_square.sqrt() + self.config.eps))
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The whole state: `<parameter>.first_moment`, `.second_moment`, `.steps`."""
+        state = {}
+        for name, moments in self.moments.items():
+            state[f"{name}.first_moment"] = moments.first
+            state[f"{name}.second_moment"] = moments.second
+            state[f"{name}.steps"] = torch.tensor(moments.steps)
+        return state
+
+    @torch.no_grad()
+    def load_state_tensors(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_tensors` gave."""
+        for name, moments in self.moments.items():
+            moments.first.copy_(state[f"{name}.first_moment"])
+            moments.second.copy_(state[f"{name}.second_moment"])
+            moments.steps = int(state[f"{name}.steps"])
+
+
+class FusedAdamW(Optimizer):
+    """`AdamW` as `torch` computes it, all parameters in one launch. The same formula, state names and numbers.
+
+    Raises:
+        UserError: "train.optimizer: torch has no fused AdamW for the device 'xla'; use kind: adamw."
+    """
+
+    @spec
+    class Config(AdamWConfig):
+        """AdamW, fused."""
+
+        kind: Literal["fused_adamw"] = "fused_adamw"
+
+    def __init__(self, config: AdamWConfig, named_parameters: Iterable[tuple[str, Parameter]]) -> None:
+        self.config = config
+        self.parameters = trainable(named_parameters)
+        matrices = [parameter for parameter in self.parameters.values() if decays(parameter)]
+        vectors = [parameter for parameter in self.parameters.values() if not decays(parameter)]
+        groups = [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        try:
+            self._torch = torch.optim.AdamW(
+                groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True
+            )
+        except RuntimeError as error:
+            device = next(iter(self.parameters.values())).device.type
+            raise UserError(
+                f"train.optimizer: torch has no fused AdamW for the device '{device}'; use kind: adamw."
+            ) from error
+        for parameter in self.parameters.values():
+            self._torch.state[parameter] = {
+                "step": torch.zeros((), device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+
+    def step(self, scale: float) -> None:
+        """Update all parameters once, with the learning rate `scale * config.learning_rate`."""
+        for group in self._torch.param_groups:
+            group["lr"] = scale * self.config.learning_rate
+        self._torch.step()
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The whole state, under `AdamW`'s names."""
+        state = {}
+        for name, parameter in self.parameters.items():
+            moments = self._torch.state[parameter]
+            state[f"{name}.first_moment"] = moments["exp_avg"]
+            state[f"{name}.second_moment"] = moments["exp_avg_sq"]
+            state[f"{name}.steps"] = moments["step"].to(torch.int64)
+        return state
+
+    @torch.no_grad()
+    def load_state_tensors(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_tensors` gave."""
+        for name, parameter in self.parameters.items():
+            moments = self._torch.state[parameter]
+            moments["exp_avg"].copy_(state[f"{name}.first_moment"])
+            moments["exp_avg_sq"].copy_(state[f"{name}.second_moment"])
+            moments["step"].copy_(state[f"{name}.steps"])
+
+
+OPTIMIZERS: dict[str, type[Any]] = {"adamw": AdamW, "fused_adamw": FusedAdamW}
+"""Every optimizer by the `kind` that a configuration names it with."""
+
+
+def build_optimizer(config: OptimizerConfig, named_parameters: Iterable[tuple[str, Parameter]]) -> Optimizer:
+    """The optimizer that `config` describes, for these parameters."""
+    return OPTIMIZERS[config.kind](config, named_parameters)
+
+
+def trainable(named_parameters: Iterable[tuple[str, Parameter]]) -> dict[str, Parameter]:
+    """The parameters that learn, by name. `Module.named_parameters` names a shared (tied) parameter once."""
+    return {name: parameter for name, parameter in named_parameters if parameter.requires_grad}
+
+
+def decays(parameter: Parameter) -> bool:
+    """Whether weight decay acts on `parameter`: matrices yes, gains and biases no."""
+    return parameter.ndim >= 2
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> Tensor:
+    """Scale all gradients together so that their common norm is at most `max_norm`, arXiv 1211.5063.
+
+        g ← g · min(1, max_norm / ‖g‖),   ‖g‖² = Σ over all parameters of ‖gᵢ‖²
+
+    Returns:
+        ‖g‖ before clipping, fp32, a tensor on the gradients' device.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.stack([gradient.float().square().sum() for gradient in gradients]).sum().sqrt()
+    factor = (max_norm / norm).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor)
+    return norm
