@@ -9,20 +9,6 @@ from torch.nn import Module
 def dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
     """y = x m / (1 - p), where m is 0 with probability p and else 1. arXiv 1207.0580.
 
-    The division keeps the mean of y equal to x, so nothing has to change when dropout is switched off after training.
-
-    ドロップアウト：値を確率 p で 0 にし、残りを 1 / (1 - p) 倍します。
-    """
-    if p == 0.0:
-        return x
-    # Drawn in fp32: bf16 knows only a few hundred numbers between 0 and 1, and p would be off by up to 0.2 %.
-    keep = torch.rand(x.shape, device=x.device, dtype=torch.float32) >= p
-    return x * keep / (1.0 - p)
-
-
-def dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
-    """y = x m / (1 - p), where m is 0 with probability p and else 1. arXiv 1207.0580.
-
     The division keeps the mean of y equal to x, so nothing has to change after training.
 
     ドロップアウト：値を確率 p で 0 にします。
