@@ -1,0 +1,164 @@
+"""Attention computed by PyTorch's fused kernels. `Eager` in `tsumiki.nn.attention` says what they must compute."""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.attention.flex_attention import AuxRequest, BlockMask, create_block_mask, flex_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+from tsumiki.nn.attention import AttentionBackend, AttentionContext, Eager, Mask, dense_visibility
+
+
+class Plain(Enum):
+    """Masks so simple that no tensor is needed to say them."""
+
+    CAUSAL = "every key up to the query's own position"
+    ALL = "every key"
+
+
+@dataclass(frozen=True)
+class Sdpa:
+    """`torch.nn.functional.scaled_dot_product_attention`, which picks FlashAttention or another fused kernel.
+
+    Where the mask is plain causal, no mask tensor is built. Sinks are one more key, all zeros, whose score is the
+    sink's logit and whose value is zero: exactly the sink's softmax, at the price of a mask tensor a head.
+    """
+
+    name: str = "sdpa"
+
+    def visibility(
+        self, mask: Mask, context: AttentionContext, k_pos: Int[Tensor, "B S"]
+    ) -> Plain | Bool[Tensor, "B T S"]:
+        """`Plain` where that says it all, otherwise the dense mask."""
+        num_queries, num_keys = context.positions.shape[1], k_pos.shape[1]
+        if mask.causal and context.aligned and context.documents is None:
+            if num_queries == 1:
+                # One new token sees all that the cache still holds: all of the past, or a ring of one window.
+                return Plain.ALL
+            if num_queries == num_keys and (mask.window is None or num_keys <= mask.window):
+                return Plain.CAUSAL
+        return dense_visibility(mask, context, k_pos)
+
+    def attend(
+        self,
+        q: Float[Tensor, "B T H D"],
+        k: Float[Tensor, "B S K D"],
+        v: Float[Tensor, "B S K D"],
+        visibility: Plain | Bool[Tensor, "B T S"],
+        *,
+        sinks: Float[Tensor, " H"] | None,
+        dropout: float,
+    ) -> Float[Tensor, "B T H D"]:
+        """Each query's weighted mean of the values that it sees."""
+        q_BHTD, k_BKSD, v_BKSD = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        if sinks is None:
+            mask_B1TS = visibility[:, None] if isinstance(visibility, Tensor) else None
+            bias = mask_B1TS
+        else:
+            k_BKSD, v_BKSD = pad(k_BKSD, (0, 0, 0, 1)), pad(v_BKSD, (0, 0, 0, 1))
+            bias = _sink_bias(visibility, sinks, q_BHTD, num_keys=k.shape[1])
+        out_BHTD = scaled_dot_product_attention(
+            q_BHTD,
+            k_BKSD,
+            v_BKSD,
+            attn_mask=bias,
+            is_causal=visibility is Plain.CAUSAL and bias is None,
+            dropout_p=dropout,
+            enable_gqa=q.shape[2] != k.shape[2],
+        )
+        return out_BHTD.transpose(1, 2)
+
+
+def _sink_bias(
+    visibility: Plain | Bool[Tensor, "B T S"],
+    sinks: Float[Tensor, " H"],
+    q_BHTD: Float[Tensor, "B H T D"],
+    *,
+    num_keys: int,
+) -> Float[Tensor, "_ H T S+1"]:
+    """What is added to the scores: 0 for a visible key, -inf for a hidden one, the sink's logit in the last column."""
+    num_queries = q_BHTD.shape[2]
+    if visibility is Plain.ALL:
+        allowed = torch.ones(1, num_queries, num_keys, dtype=torch.bool, device=q_BHTD.device)
+    elif visibility is Plain.CAUSAL:
+        allowed = torch.ones(1, num_queries, num_keys, dtype=torch.bool, device=q_BHTD.device).tril()
+    else:
+        assert isinstance(visibility, Tensor)
+        allowed = visibility
+    hidden = torch.zeros_like(allowed, dtype=q_BHTD.dtype).masked_fill(~allowed, -math.inf)
+    bias_BHTS = hidden[:, None].expand(-1, len(sinks), -1, -1)
+    sinks_BHT1 = sinks.to(q_BHTD.dtype)[None, :, None, None].expand(*bias_BHTS.shape[:3], 1)
+    return torch.cat([bias_BHTS, sinks_BHT1], dim=-1)
+
+
+@dataclass(frozen=True)
+class Flex:
+    """FlexAttention (arXiv 2412.05496): the mask is `Mask.allow` itself, compiled into a block-sparse kernel.
+
+    Sinks come after the fact: out · σ(lse - s), with lse the log of the softmax's denominator. On a GPU the kernel is
+    compiled. On a CPU PyTorch's unfused reference runs, forward only, which is exact, slow, and good for checking.
+    """
+
+    name: str = "flex"
+
+    def visibility(self, mask: Mask, context: AttentionContext, k_pos: Int[Tensor, "B S"]) -> BlockMask:
+        """Which blocks of the score matrix hold visible pairs, and the function that decides within a block."""
+        positions, documents = context.positions, context.documents
+
+        def allow(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
+            if documents is None:
+                return mask.allow(positions[b, t], k_pos[b, s])
+            return mask.allow(positions[b, t], k_pos[b, s], q_doc=documents[b, t], k_doc=documents[b, s])
+
+        batch_size, num_queries = positions.shape
+        return create_block_mask(allow, batch_size, None, num_queries, k_pos.shape[1], device=positions.device.type)
+
+    def attend(
+        self,
+        q: Float[Tensor, "B T H D"],
+        k: Float[Tensor, "B S K D"],
+        v: Float[Tensor, "B S K D"],
+        visibility: BlockMask,
+        *,
+        sinks: Float[Tensor, " H"] | None,
+        dropout: float,
+    ) -> Float[Tensor, "B T H D"]:
+        """Each query's weighted mean of the values that it sees."""
+        if dropout > 0:
+            raise ValueError(
+                "FlexAttention cannot drop attention weights; set dropout to 0 or the attention backend to sdpa."
+            )
+        if not q.is_cuda and torch.is_grad_enabled() and q.requires_grad:
+            raise ValueError(
+                "FlexAttention has no backward pass on this device; to train, set the attention backend to sdpa."
+            )
+        run = _compiled_flex() if q.is_cuda else flex_attention
+        out_BHTD, aux = run(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            block_mask=visibility,
+            enable_gqa=q.shape[2] != k.shape[2],
+            return_aux=AuxRequest(lse=True),
+        )
+        if sinks is not None:
+            assert aux.lse is not None
+            keep_BHT1 = torch.sigmoid(aux.lse - sinks[None, :, None])[..., None]
+            out_BHTD = out_BHTD * keep_BHT1.to(out_BHTD.dtype)
+        return out_BHTD.transpose(1, 2)
+
+
+@functools.cache
+def _compiled_flex() -> Callable[..., Any]:
+    return torch.compile(flex_attention)
+
+
+BACKENDS: dict[str, AttentionBackend] = {backend.name: backend for backend in (Eager(), Sdpa(), Flex())}
+"""Name in a configuration -> how attention is computed."""

@@ -1,0 +1,27 @@
+"""Which spelling of each function a run uses."""
+
+from typing import Literal
+
+from tsumiki.kernels.attention import BACKENDS
+from tsumiki.spec import spec
+
+
+@spec
+class BackendConfig:
+    """How a model is computed, not what it computes. Recorded with every run.
+
+    `eager` is the specification in `tsumiki.nn`; every other spelling is tested against it.
+
+    Args:
+        attention: `eager`; `sdpa`, PyTorch's scaled_dot_product_attention; `flex`, FlexAttention (arXiv 2412.05496).
+        activation: `eager`, or `torch` with PyTorch's own SiLU.
+        cross_entropy: `eager`, or `torch` with PyTorch's own cross-entropy.
+    """
+
+    attention: str = "sdpa"
+    activation: Literal["eager", "torch"] = "torch"
+    cross_entropy: Literal["eager", "torch"] = "torch"
+
+    def __post_init__(self) -> None:
+        if self.attention not in BACKENDS:
+            raise ValueError(f"attention backend is '{self.attention}', but must be one of {', '.join(BACKENDS)}.")

@@ -1,0 +1,107 @@
+"""A model on disk: `model.safetensors` and `config.yaml`, nothing that can run code.
+
+Loading is strict. Every tensor must be there, with the shape and dtype that the configuration says, and none besides.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tsumiki.config import dump, dump_yaml, load_mapping, parse
+from tsumiki.errors import UserError
+from tsumiki.kernels import BackendConfig
+from tsumiki.models.build import ModelConfig, build_model
+from tsumiki.models.language_model import DecoderConfig, LanguageModel
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.yaml"
+
+
+def save_model(model: LanguageModel, directory: Path) -> None:
+    """Write a model's weights and configuration into an existing directory."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, directory / WEIGHTS)
+    (directory / CONFIG).write_text(dump_yaml({"model": dump(model.config)}), encoding="utf-8")
+
+
+def load_config(directory: Path) -> DecoderConfig:
+    """The architecture that stands beside the weights.
+
+    Raises:
+        UserError: there is no `config.yaml`, or it holds no valid `model:` section.
+    """
+    path = directory / CONFIG
+    if not path.is_file():
+        raise UserError(f"'{directory}' holds no {CONFIG}; a model's directory has {WEIGHTS} and {CONFIG}.")
+    section = load_mapping(path).get("model")
+    if not isinstance(section, dict):
+        raise UserError(f"{path}: the key 'model' is missing; it says what the weights are.")
+    return parse(section, ModelConfig, where=f"{path}, model")  # type: ignore[arg-type]
+
+
+def load_model(
+    directory: Path,
+    *,
+    backend: BackendConfig | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> LanguageModel:
+    """Read a model; what it is stands beside the weights, so no configuration is asked for.
+
+    Args:
+        directory: holds `model.safetensors` and `config.yaml`.
+        backend: how the model is computed; the default backend if left out.
+        device, dtype: where and as what the weights are kept; their own dtype if left out.
+
+    Raises:
+        UserError: a file is missing or damaged, or the weights do not fit the configuration.
+    """
+    config = load_config(directory)
+    path = directory / WEIGHTS
+    tensors = read_tensors(path)
+    model = build_model(config, backend=backend)
+    expected = model.state_dict()
+    check_tensors(tensors, {name: tensor.shape for name, tensor in expected.items()}, path)
+    model.load_state_dict(tensors, assign=True)
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        UserError: the file is missing, cut short, or no safetensors file.
+    """
+    if not path.is_file():
+        raise UserError(f"The file '{path}' does not exist.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise UserError(
+            f"'{path}' is cut short or no safetensors file ({error}); use another copy or an earlier checkpoint."
+        ) from error
+
+
+def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, torch.Size], path: Path) -> None:
+    """Compare names and shapes of what was read with what is expected.
+
+    Raises:
+        UserError: names the first tensor that is missing, unknown, of another shape, or no floating-point number.
+    """
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise UserError(f"'{path}' holds no '{name}', which the configuration beside it needs.")
+        found = tensors[name]
+        if found.shape != shape:
+            raise UserError(
+                f"'{path}': '{name}' is {list(found.shape)}, but the configuration beside it says {list(shape)}."
+            )
+        if not found.is_floating_point():
+            raise UserError(f"'{path}': '{name}' holds {found.dtype}, but weights are floating-point numbers.")
+    unknown = sorted(tensors.keys() - shapes.keys())
+    if unknown:
+        raise UserError(f"'{path}' holds '{unknown[0]}', which the configuration beside it does not know.")

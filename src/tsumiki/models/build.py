@@ -1,0 +1,47 @@
+"""From a configuration to a model."""
+
+from typing import Annotated, Any
+
+import torch
+
+from tsumiki.config import OneOf
+from tsumiki.kernels import BackendConfig
+from tsumiki.models.gpt2 import GPT2
+from tsumiki.models.gpt_oss import GPTOSS
+from tsumiki.models.language_model import DecoderConfig, LanguageModel
+
+FAMILIES: dict[str, type[Any]] = {
+    "gpt2": GPT2,
+    "gpt_oss": GPTOSS,
+}
+"""Name in a configuration -> model."""
+
+ModelConfig = Annotated[DecoderConfig, OneOf(FAMILIES, tag="family")]
+"""The schema of a `model:` section: any family's configuration."""
+
+
+def build_model(
+    config: DecoderConfig,
+    *,
+    backend: BackendConfig | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> LanguageModel:
+    """Make a model with freshly drawn weights.
+
+    Weights are drawn on the CPU, so that a seed means the same weights on every device. The global random state is
+    left as it was.
+
+    Args:
+        config: a family's configuration.
+        backend: how it is computed; the default backend if left out.
+        seed: of the initial weights.
+        device: where the model lives; `meta` counts parameters without memory.
+        dtype: of the weights.
+    """
+    on_meta = torch.device(device).type == "meta"
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"):
+        torch.manual_seed(seed)
+        model = FAMILIES[config.family](config, backend or BackendConfig())
+    return model.to(device=device, dtype=dtype)
