@@ -9,9 +9,9 @@ from torch.nn import Module
 def dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
     """y = x m / (1 - p), where m is 0 with probability p and else 1. arXiv 1207.0580.
 
-    The division keeps the mean of y equal to x, so nothing has to change after training.
+    The division keeps the mean of y equal to x, so nothing has to change when dropout is switched off after training.
 
-    ドロップアウト：値を確率 p で 0 にします。
+    ドロップアウト：値を確率 p で 0 にし、残りを 1 / (1 - p) 倍します。
     """
     if p == 0.0:
         return x
@@ -21,16 +21,20 @@ def dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
 
 
 class Dropout(Module):
-    """`dropout` while training, nothing in eval mode.
+    """`dropout` while training, the identity in eval mode.
 
-    学習中だけドロップアウトを行います。
+    学習中だけドロップアウトを行い、評価時は何もしません。
+
+    Raises:
+        ValueError: "dropout is 1.0, but must be 0 or more and below 1."
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         if not 0.0 <= p < 1.0:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {p}")
+            raise ValueError(f"dropout is {p}, but must be 0 or more and below 1.")
         self.p = p
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return dropout(x, self.p if self.training else 0.0)
+        """Drop while training."""
+        return dropout(x, self.p) if self.training else x

@@ -45,6 +45,8 @@ def cross_entropy(
             return nats.sum()
         case "mean":
             return nats.sum() / real.sum().clamp(min=1)
+        case _:
+            raise ValueError(f"reduction is '{reduction}', but must be sum, mean or none.")
 
 
 def _check_targets(targets: Int[Tensor, " N"], *, vocab_size: int) -> None:

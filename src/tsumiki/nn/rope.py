@@ -12,7 +12,7 @@ A model trained on L positions has never seen the angles beyond L. Three ways to
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -189,7 +189,7 @@ class Rope(Module):
     def _frequencies(self, device: torch.device) -> Float[Tensor, " half"]:
         return scaled_frequencies(self.head_dim, self.config).to(torch.float32).to(device)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Rope":
         """`.to(device)` moves the frequencies; `.to(bfloat16)` must not round them, so they are computed afresh."""
         super()._apply(fn, recurse)
         self.inverse_frequencies = self._frequencies(self.inverse_frequencies.device)
