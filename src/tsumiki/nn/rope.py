@@ -146,8 +146,8 @@ def yarn_index_range(head_dim: int, theta: float, scaling: YarnScaling) -> tuple
 
     low, high = index(scaling.beta_fast), index(scaling.beta_slow)
     if scaling.truncate:
-        low, high = math.floor(low), math.ceil(high)
-    low, high = max(low, 0), min(high, head_dim - 1)
+        low, high = float(math.floor(low)), float(math.ceil(high))
+    low, high = max(low, 0.0), min(high, head_dim - 1.0)
     return low, max(high, low + 0.001)
 
 

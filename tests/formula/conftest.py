@@ -1,0 +1,39 @@
+"""What all formula tests do: compare a block with its reference, outputs and gradients."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(7)
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["fp32", "fp64"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return request.param
+
+
+def _run(function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    leaves = [x.detach().requires_grad_() for x in inputs]
+    output = function(*leaves)
+    upstream = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
+    return output, *torch.autograd.grad(output, leaves, upstream)
+
+
+@pytest.fixture
+def agree() -> Callable[..., None]:
+    """`agree(ours, reference, *inputs)`: the same output, and the same gradient for every input."""
+
+    def check(ours: Callable[..., Tensor], reference: Callable[..., Tensor], *inputs: Tensor) -> None:
+        tolerance = TOLERANCE[inputs[0].dtype]
+        for mine, expected in zip(_run(ours, inputs), _run(reference, inputs), strict=True):
+            assert mine.dtype == expected.dtype
+            torch.testing.assert_close(mine, expected, rtol=tolerance, atol=tolerance)
+
+    return check
