@@ -1,0 +1,207 @@
+"""Checkpoints: what training can be continued from, bit for bit, and what can be used as a model.
+
+A checkpoint is a directory `checkpoints/step-000300/` that stands for itself: the model (`model.safetensors`,
+`config.yaml`), the optimizer (`optimizer.safetensors`), the tokenizer, the doctor's receipt, and `state.json` with the
+step, the tokens seen and the SHA-256 of every other file. `evaluation.json` joins it once that step was evaluated.
+Safetensors and JSON only; nothing in it can run code.
+
+No random state is stored, because none is needed: before every step the generators are seeded with (seed, step).
+
+A checkpoint appears whole or not at all: it is written under a temporary name (`.step-000300`), every file and the
+directory are synchronised to the disk, and only then it is renamed. There is no index that could disagree with the
+directories: the last checkpoint is the one with the highest step, the best is the one with the lowest loss in its
+`evaluation.json`.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from tsumiki.errors import UserError
+from tsumiki.models import LanguageModel, load_model, save_model
+from tsumiki.models.artefact import read_tensors
+from tsumiki.train.optimizer import Optimizer
+
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
+EVALUATION = "evaluation.json"
+
+
+@dataclass
+class Progress:
+    """How far a training has come."""
+
+    step: int = 0
+    """Updates made so far."""
+    seconds: float = 0.0
+    """Time spent on updates, over all sessions; without evaluations and checkpoints."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """Target tokens seen so far, by language."""
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        run_dir: they live in its `checkpoints/`.
+        keep_last: how many of the latest to keep; the best is kept besides.
+    """
+
+    def __init__(self, run_dir: Path, *, keep_last: int) -> None:
+        self.directory = run_dir / "checkpoints"
+        self.keep_last = keep_last
+
+    def all(self) -> list[Path]:
+        """Every finished checkpoint, earliest first."""
+        return sorted(self.directory.glob("step-[0-9]*"), key=step_of)
+
+    @property
+    def last(self) -> Path | None:
+        """The latest checkpoint."""
+        return next(reversed(self.all()), None)
+
+    @property
+    def best(self) -> Path | None:
+        """The checkpoint with the lowest validation loss; None while none was evaluated."""
+        losses = {path: read_json(path / EVALUATION)["loss"] for path in self.all() if (path / EVALUATION).is_file()}
+        return min(losses, key=losses.__getitem__, default=None)
+
+    def save(self, progress: Progress, model: LanguageModel, optimizer: Optimizer, files: Mapping[str, str]) -> Path:
+        """Write a checkpoint, then delete those that need not be kept.
+
+        Args:
+            files: further files to put in, text by name: the tokenizer, the doctor's receipt.
+
+        Raises:
+            UserError: "Checkpoint step-000300 could not be written: no space left on device. ..." What was there
+                before is untouched, and nothing half-written stays behind.
+        """
+        final = self.directory / f"step-{progress.step:06d}"
+        partial = final.with_name(f".{final.name}")
+        try:
+            partial.mkdir(parents=True)
+            save_model(model, partial)
+            save_file(optimizer.state_tensors(), partial / OPTIMIZER)
+            for name, text in files.items():
+                (partial / name).write_text(text, encoding="utf-8")
+            hashes = {path.name: sha256(path) for path in sorted(partial.iterdir())}
+            write_json(partial / STATE, {**asdict(progress), "sha256": hashes})
+            for path in (*partial.iterdir(), partial):
+                synchronise(path)
+            partial.rename(final)
+            synchronise(self.directory)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise UserError(
+                f"Checkpoint {final.name} could not be written: {reason(error)}. {self._way_back()}"
+            ) from error
+        self._delete_old()
+        return final
+
+    def restore(self, path: Path, model: LanguageModel, optimizer: Optimizer) -> Progress:
+        """Give model and optimizer the state that a checkpoint holds.
+
+        Raises:
+            UserError: "The checkpoint '...' is damaged: optimizer.safetensors is not what was saved. ..."
+        """
+        state = self._verified(path)
+        # Copied, not adopted: fp32 sums may depend on how the memory is aligned, and a file's is aligned otherwise.
+        model.load_state_dict(load_model(path).state_dict())
+        optimizer.load_state_tensors(read_tensors(path / OPTIMIZER))
+        return Progress(step=state["step"], seconds=state["seconds"], tokens=state["tokens"])
+
+    def remove_unfinished(self) -> None:
+        """Delete what a killed process left half-written or half-deleted."""
+        for path in self.directory.glob(".step-*"):
+            shutil.rmtree(path)
+
+    def _verified(self, path: Path) -> dict[str, Any]:
+        """What `state.json` holds, once every file has been found to be what was saved."""
+        try:
+            state = read_json(path / STATE)
+            damaged = [name for name, expected in state["sha256"].items() if not has_hash(path / name, expected)]
+        except (OSError, ValueError, KeyError):
+            damaged = [STATE]
+        if damaged:
+            raise UserError(
+                f"The checkpoint '{path}' is damaged: {damaged[0]} is not what was saved. {self._way_around(path)}"
+            )
+        return state
+
+    def _way_back(self) -> str:
+        """The end of a sentence about something that stopped the training."""
+        if self.last is None:
+            return "There is no earlier checkpoint."
+        return f"The last good checkpoint is '{self.last}'; mend the cause and resume from there."
+
+    def _way_around(self, damaged: Path) -> str:
+        earlier = [path for path in self.all() if step_of(path) < step_of(damaged)]
+        if not earlier:
+            return "There is no earlier checkpoint; delete this one, and resuming begins anew."
+        return f"Delete it, and resuming continues from the one before, '{earlier[-1]}'."
+
+    def _delete_old(self) -> None:
+        kept = {*self.all()[-self.keep_last :], self.best}
+        for path in self.all():
+            if path not in kept:
+                unfinished = path.rename(path.with_name(f".{path.name}"))  # never a half-deleted `step-*`
+                shutil.rmtree(unfinished)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_hash(path: Path, expected: str) -> bool:
+    """Whether a file is there with this SHA-256."""
+    return path.is_file() and sha256(path) == expected
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's content."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file that a person can read, whole or not at all."""
+    write_whole(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a kill or a power failure leaves the old one or the new one, nothing between."""
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    synchronise(partial)
+    partial.replace(path)
+    synchronise(path.parent)
+
+
+def synchronise(path: Path) -> None:
+    """Wait until the disk holds a file's content, or a directory's names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def reason(error: OSError | SafetensorError) -> str:
+    """Why a file could not be written, as the end of a sentence."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error).rsplit(": ", maxsplit=1)[-1].partition(" (")[0].lower()

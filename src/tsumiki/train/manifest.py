@@ -1,0 +1,69 @@
+"""`manifest.json`: what a run was made with, so that it can be judged and repeated later."""
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+MANIFEST = "manifest.json"
+LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch")
+
+
+def session(step: int, device: torch.device) -> dict[str, Any]:
+    """When, with what and on what one uninterrupted stretch of training runs. A resumed run has several."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "step": step,
+        "device": device_name(device),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "tsumiki": version("tsumiki"),
+            "python": platform.python_version(),
+            **{library: version(library) for library in LIBRARIES},
+        },
+        "git": {"tsumiki": tsumiki_revision(), "working_directory": git_revision(Path())},
+        "command": sys.argv,
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The device and its maker's name for it: "cuda:0, NVIDIA H100"."""
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    return f"{device}, {platform.processor() or platform.machine()}"
+
+
+def tsumiki_revision() -> str | None:
+    """The revision of tsumiki's own checkout; None where it is installed as a package.
+
+    A package may lie inside somebody else's repository (in its `.venv`), so git is asked whether it tracks this file.
+    """
+    here = Path(__file__)
+    if git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
+        return None
+    return git_revision(here.parent)
+
+
+def git_revision(directory: Path) -> str | None:
+    """The commit that is checked out around `directory`, with "+changes" if files differ from it; None without git."""
+    commit = git(directory, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return f"{commit}+changes" if git(directory, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def git(directory: Path, *arguments: str) -> str | None:
+    """What git prints; None if there is no git, or it fails, as it does outside a repository."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(directory), *arguments], capture_output=True, encoding="utf-8", errors="replace"
+        )
+    except FileNotFoundError:
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
