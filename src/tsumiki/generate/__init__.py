@@ -1,0 +1,8 @@
+"""Writing text: how tokens are chosen (`sampling`), computed (`engine`), shown (`streaming`), and by whom (`load`)."""
+
+from tsumiki.generate.engine import Generation
+from tsumiki.generate.load import TextModel, load
+from tsumiki.generate.sampling import Sampling
+from tsumiki.generate.streaming import Completion, TextStream
+
+__all__ = ["Completion", "Generation", "Sampling", "TextModel", "TextStream", "load"]
