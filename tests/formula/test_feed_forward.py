@@ -9,7 +9,7 @@ CONFIGS = [
     GeluFeedForward.Config(d_ff=11),
     GeluFeedForward.Config(d_ff=11, bias=False, approximate="none"),
     SwiGLUFeedForward.Config(d_ff=11),
-    SwiGLUFeedForward.Config(d_ff=11, bias=True, limit=7.0, alpha=1.702),
+    SwiGLUFeedForward.Config(d_ff=11, bias=True, limit=0.7, alpha=1.3),
 ]
 NAMES = ["gelu_tanh", "gelu", "swiglu", "clamped_swiglu"]
 
@@ -29,8 +29,8 @@ def reference(layer, x):
     gate = project("gate_proj", x)
     if config.limit is None:
         return project("down_proj", functional.silu(gate) * up)
-    gate, up = gate.clamp(max=7.0), up.clamp(-7.0, 7.0)
-    return project("down_proj", gate * torch.sigmoid(1.702 * gate) * (up + 1))
+    gate, up = gate.clamp(max=config.limit), up.clamp(-config.limit, config.limit)
+    return project("down_proj", gate * torch.sigmoid(config.alpha * gate) * (up + 1))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=NAMES)

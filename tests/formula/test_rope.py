@@ -24,7 +24,7 @@ GPT_OSS = YarnScaling(factor=32.0, original_max_seq_len=4096)
 SCALINGS = [None, LinearScaling(factor=4.0), NtkScaling(factor=4.0), YarnScaling(factor=4.0, original_max_seq_len=256)]
 
 
-def transformers_rope(head_dim, theta, max_seq_len, **parameters):
+def transformers_rope(head_dim, theta, max_seq_len, *, seq_len=None, **parameters):
     """Frequencies and attention factor as transformers computes them."""
     config = LlamaConfig(
         hidden_size=head_dim,
@@ -32,7 +32,6 @@ def transformers_rope(head_dim, theta, max_seq_len, **parameters):
         max_position_embeddings=max_seq_len,
         rope_parameters={"rope_theta": theta, **parameters},
     )
-    seq_len = parameters.pop("seq_len", None)
     return ROPE_INIT_FUNCTIONS[parameters["rope_type"]](config, seq_len=seq_len)
 
 
@@ -54,12 +53,12 @@ def test_numbers_to_check_by_hand():
 
 
 def test_rotation_agrees_with_complex_numbers():
-    rope, positions = Rope(14, RopeConfig()), at_positions(0, 1, 2, 97)
+    rope, positions = Rope(14, RopeConfig()), at_positions(0, 1, 2, 257)
     x = random_heads(4)
     turned = rotate(x, rope.rotation(positions))
     spin = torch.polar(torch.ones(2, 4, 7, dtype=torch.float64), positions[..., None] * inverse_frequencies(14))
     expected = torch.complex(*x.double().chunk(2, dim=-1)) * spin[:, :, None]
-    torch.testing.assert_close(turned.double(), torch.cat((expected.real, expected.imag), dim=-1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(turned.double(), torch.cat((expected.real, expected.imag), dim=-1), rtol=0, atol=5e-5)
     assert torch.equal(turned[:, 0], x[:, 0])
 
 
@@ -215,14 +214,15 @@ def test_yarn_numbers_to_check_by_hand():
 
 
 @pytest.mark.parametrize("truncate", [True, False])
+@pytest.mark.parametrize("theta", [10_000.0, 150_000.0])
 @pytest.mark.parametrize("head_dim", [14, 64])
-@pytest.mark.parametrize("length", [17, 64, 101, 199, 256, 1024, 4096, 131_072])
+@pytest.mark.parametrize("length", [17, 101, 256, 4096, 131_072])
 @pytest.mark.parametrize("betas", [(32.0, 1.0), (8.0, 1.0), (16.0, 2.0)])
-def test_yarn_agrees_with_transformers(truncate, head_dim, length, betas):
+def test_yarn_agrees_with_transformers(truncate, theta, head_dim, length, betas):
     fast, slow = betas
     theirs, factor = transformers_rope(
         head_dim,
-        150_000.0,
+        theta,
         32 * length,
         rope_type="yarn",
         factor=32.0,
@@ -232,7 +232,7 @@ def test_yarn_agrees_with_transformers(truncate, head_dim, length, betas):
         truncate=truncate,
     )
     scaling = YarnScaling(factor=32.0, original_max_seq_len=length, beta_fast=fast, beta_slow=slow, truncate=truncate)
-    rope = Rope(head_dim, RopeConfig(theta=150_000.0, scaling=scaling))
+    rope = Rope(head_dim, RopeConfig(theta=theta, scaling=scaling))
     torch.testing.assert_close(rope.inverse_frequencies, theirs, rtol=5e-6, atol=0)
     assert rope.attention_scale == pytest.approx(factor)
 
