@@ -94,9 +94,13 @@ class YarnScaling:
 
 @spec
 class RopeConfig:
-    """The slowest pair turns about once in 2π · theta positions; `scaling` stretches a trained model.
+    """How fast the pairs turn.
 
-    RoPE の設定です。
+    Args:
+        theta: the slowest pair turns about once in 2π · theta positions.
+        scaling: how the rotation of a trained model is stretched to a longer context; None: not at all.
+
+    RoPE の設定：回転の速さと、長い文脈への引き伸ばし方を決めます。
     """
 
     theta: float = 10000.0
