@@ -5,7 +5,7 @@ checks of that data, nothing else. Blocks take specs, so that a block can be use
 turns YAML into specs, so that the same block can be used from a file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, dataclass_transform
 
@@ -26,3 +26,27 @@ def spec(cls: type[T]) -> type[T]:
     decorated = decorate(cls)
     decorated.__pydantic_config__ = _STRICT
     return decorated
+
+
+@dataclass(frozen=True, eq=False)  # a registry is known by its identity: it grows
+class OneOf:
+    """Marks a field as one of several specs, told apart by a tag: `Annotated[Config, OneOf(VARIANTS, tag="variant")]`.
+
+    The registry maps each value of the tag to a spec, or to a class that carries its spec as `.Config`. It is read when
+    something is parsed, so that a variant that was registered a moment ago is known.
+    """
+
+    registry: Mapping[str, Any]
+    tag: str
+
+    def config(self, name: str) -> Any:
+        """The spec that a value of the tag stands for."""
+        member = self.registry[name]
+        return getattr(member, "Config", member)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """How pydantic validates the field; imported here, since specs by themselves need no validation library."""
+        from pydantic_core import core_schema
+
+        choices = {name: handler.generate_schema(self.config(name)) for name in self.registry}  # pyright: ignore[reportFunctionMemberAccess]
+        return core_schema.tagged_union_schema(choices, discriminator=self.tag)

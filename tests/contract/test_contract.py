@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from contract.cases import BACKEND_NAMES, CASES, NUM_TOKENS, VOCAB_SIZE, Case, tokens
 
+from contract.cases import BACKEND_NAMES, CASES, NUM_TOKENS, VOCAB_SIZE, Case, tokens
 from tsumiki.models import load_model, save_model
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

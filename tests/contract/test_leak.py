@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from contract.cases import CASES, MAX_SEQ_LEN, Case
 from contract.test_contract import assert_causal
-
 from tsumiki.models import build_model
 from tsumiki.nn.attention import VARIANTS, GroupedQueryAttention, Mask
 from tsumiki.spec import spec

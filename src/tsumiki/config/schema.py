@@ -7,29 +7,29 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
-from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
-from pydantic_core import CoreSchema, ErrorDetails, core_schema
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from tsumiki.errors import UserError
 
 T = TypeVar("T")
 
+UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
+"""What pydantic calls these errors."""
 
-@dataclasses.dataclass(frozen=True)
-class OneOf:
-    """Marks a field as a union over a registry: `Annotated[AttentionConfig, OneOf(VARIANTS, tag="variant")]`.
-
-    The registry maps each tag's value to a class that carries its spec as `.Config`. It is read when something is
-    parsed, so a variant that was registered a moment ago is known.
-    """
-
-    registry: Mapping[str, Any]
-    tag: str
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """The union's schema, made from the registry as it stands now."""
-        choices = {name: handler.generate_schema(member.Config) for name, member in self.registry.items()}
-        return core_schema.tagged_union_schema(choices, discriminator=self.tag)
+EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "dataclass_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+}
+"""What a value must be, by the name of pydantic's error."""
 
 
 def parse(data: Mapping[str, Any], schema: type[T], where: str) -> T:
@@ -52,7 +52,7 @@ def parse(data: Mapping[str, Any], schema: type[T], where: str) -> T:
         # JSON, because in strict mode only JSON lets a list stand for a tuple.
         return adapter.validate_json(text)
     except ValidationError as error:
-        raise UserError(f"{where}: {_sentence(error.errors()[0], schema, data)}") from error
+        raise UserError(f"{where}: {_sentence(error.errors(), schema, data)}") from error
 
 
 def dump(instance: Any) -> dict[str, Any]:
@@ -66,15 +66,16 @@ def dump_yaml(data: Any) -> str:
     return yaml.safe_dump(plain, allow_unicode=True, sort_keys=False, width=120)
 
 
-def _sentence(error: ErrorDetails, schema: Any, data: Mapping[str, Any]) -> str:
+def _sentence(errors: list[ErrorDetails], schema: Any, data: Mapping[str, Any]) -> str:
+    """One sentence about the first error; an unknown key comes first, since it often explains a missing one."""
+    error = next((error for error in errors if error["type"] in UNKNOWN_KEY), errors[0])
+    kind, context = error["type"], error.get("ctx", {})
     path = _path_in_data(error["loc"], data)
     key = ".".join(path) or "the configuration"
-    kind, context = error["type"], error.get("ctx", {})
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _known_keys(schema, path[:-1], data)
-        return f"unknown key '{key}'{_suggest(path[-1], known)}"
-    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"the key '{key}' is missing; add it."
+    if kind in UNKNOWN_KEY:
+        return f"unknown key '{key}'{_suggest(path[-1], _known_keys(schema, path[:-1], data))}"
+    if kind in MISSING_KEY:
+        return f"the key '{'.'.join((*path, str(error['loc'][-1])))}' is missing; add it."
     if kind == "union_tag_not_found":
         tag = str(context["discriminator"]).strip("'")
         return f"the key '{'.'.join((*path, tag))}' is missing; it says which kind this is."
@@ -82,50 +83,40 @@ def _sentence(error: ErrorDetails, schema: Any, data: Mapping[str, Any]) -> str:
         tag = str(context["discriminator"]).strip("'")
         known = [name.strip("' ") for name in str(context["expected_tags"]).split(",")]
         return f"'{'.'.join((*path, tag))}' is '{context['tag']}'{_suggest(str(context['tag']), known)}"
-    if kind == "literal_error":
-        return f"'{key}' is {error['input']!r}, but must be {context['expected']}."
     if kind == "value_error":
-        return f"{'' if not path else key + ': '}{context['error']}"
-    message = error["msg"].removeprefix("Input should be ")
-    return f"'{key}' is {error['input']!r}, but must be {message}."
+        return f"{key}: {context['error']}" if path else str(context["error"])
+    expected = EXPECTED.get(kind) or context.get("expected") or error["msg"].removeprefix("Input should be ")
+    return f"'{key}' is {json.dumps(error['input'], ensure_ascii=False)}, but must be {expected}."
 
 
-def _path_in_data(location: tuple[int | str, ...], data: Any) -> tuple[str, ...]:
+def _path_in_data(location: tuple[Any, ...], data: Any) -> tuple[str, ...]:
     """The keys of `location` that stand in the data; pydantic also lists the names of union members."""
     path: list[str] = []
-    here = data
-    for number, part in enumerate(location):
-        last = number == len(location) - 1
-        if isinstance(here, Mapping) and (part in here or last):
+    for part in location:
+        stands_in_data = part in data if isinstance(data, Mapping) else isinstance(data, list) and isinstance(part, int)
+        if stands_in_data:
             path.append(str(part))
-            here = here.get(part)
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            path.append(str(part))
-            here = here[part]
+            data = data[part]
     return tuple(path)
 
 
 def _known_keys(schema: Any, path: tuple[str, ...], data: Any) -> list[str]:
-    """The keys that the spec at `path` knows; follows tagged unions by the tag that the data carries."""
-    member = _member(schema, data)
-    if path and member is not None and path[0] in get_type_hints(member):
-        return _known_keys(get_type_hints(member, include_extras=True)[path[0]], path[1:], data[path[0]])
-    if path and path[0].isdecimal():
-        return _known_keys(get_args(schema)[0], path[1:], data[int(path[0])])
-    return [field.name for field in dataclasses.fields(member)] if member is not None else []
+    """The keys of the spec at `path`."""
+    for part in path:
+        if isinstance(data, list):
+            schema, data = get_args(schema)[0], data[int(part)]
+        else:
+            schema, data = get_type_hints(_spec_of(schema, data), include_extras=True)[part], data[part]
+    return [field.name for field in dataclasses.fields(_spec_of(schema, data))]
 
 
-def _member(schema: Any, data: Any) -> Any:
-    """The spec class that `data` means, where `schema` is a spec, an optional spec or a union of specs."""
+def _spec_of(schema: Any, data: Mapping[str, Any]) -> Any:
+    """The spec that `data` means, where `schema` is a spec, a tagged union of specs, or an optional one of these."""
     if dataclasses.is_dataclass(schema):
         return schema
-    for argument in get_args(schema):
-        if isinstance(argument, OneOf):
-            return argument.registry[data[argument.tag]].Config
-        found = _member(argument, data)
-        if found is not None and not any(isinstance(other, OneOf) for other in get_args(schema)):
-            return found
-    return None
+    for union in getattr(schema, "__metadata__", ()):
+        return union.config(data[union.tag])
+    return next(_spec_of(member, data) for member in get_args(schema) if member is not type(None))
 
 
 def _suggest(word: str, known: list[str]) -> str:

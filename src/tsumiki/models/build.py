@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 import torch
 
-from tsumiki.config import OneOf
 from tsumiki.kernels import BackendConfig
 from tsumiki.models.gpt2 import GPT2
 from tsumiki.models.gpt_oss import GPTOSS
 from tsumiki.models.language_model import DecoderConfig, LanguageModel
+from tsumiki.spec import OneOf
 
 FAMILIES: dict[str, type[Any]] = {
     "gpt2": GPT2,

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tsumiki.config import OneOf
 from tsumiki.kernels import BackendConfig
 from tsumiki.kernels.attention import BACKENDS
 from tsumiki.kernels.cross_entropy import CROSS_ENTROPIES
@@ -16,7 +15,7 @@ from tsumiki.nn.feed_forward import FEED_FORWARDS, FeedForwardConfig
 from tsumiki.nn.kv_cache import EMPTY, KVCache
 from tsumiki.nn.position import positions_in_documents
 from tsumiki.nn.rope import Rope
-from tsumiki.spec import spec
+from tsumiki.spec import OneOf, spec
 
 
 @spec

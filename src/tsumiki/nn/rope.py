@@ -12,7 +12,7 @@ A model trained on L positions has never seen the angles beyond L. Three ways to
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +21,7 @@ from torch.nn import Module
 
 from tsumiki.nn.position import inverse_frequencies
 from tsumiki.nn.precision import at_least_fp32
-from tsumiki.spec import spec
+from tsumiki.spec import OneOf, spec
 
 
 def _check_factor(factor: float) -> None:
@@ -92,6 +92,10 @@ class YarnScaling:
             raise ValueError("truncate is true, but it rounds the ends of the index ramp; set ramp to index.")
 
 
+SCALINGS = {"linear": LinearScaling, "ntk": NtkScaling, "yarn": YarnScaling}
+"""Name in a configuration -> how RoPE is stretched."""
+
+
 @spec
 class RopeConfig:
     """How fast the pairs turn.
@@ -104,7 +108,7 @@ class RopeConfig:
     """
 
     theta: float = 10000.0
-    scaling: LinearScaling | NtkScaling | YarnScaling | None = None
+    scaling: Annotated[LinearScaling | NtkScaling | YarnScaling, OneOf(SCALINGS, tag="kind")] | None = None
 
     def __post_init__(self) -> None:
         if not 1.0 < self.theta < math.inf:

@@ -6,7 +6,7 @@ Axes: B batch, T query time, S key time, H query heads, K key/value heads, G = H
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -55,6 +55,7 @@ class Mask:
         return allowed
 
 
+@runtime_checkable
 class AttentionBackend(Protocol):
     """One way to compute attention. `Eager` is the specification; `tsumiki.kernels` has faster spellings of it.
 
@@ -128,12 +129,10 @@ class Eager:
 
 def dense_visibility(mask: Mask, context: "AttentionContext", k_pos: Int[Tensor, "B S"]) -> Bool[Tensor, "B T S"]:
     """`mask.allow` on all pairs of a query and a key."""
-    if context.documents is None:
-        return mask.allow(context.positions[:, :, None], k_pos[:, None, :])
-    documents = context.documents
-    return mask.allow(
-        context.positions[:, :, None], k_pos[:, None, :], q_doc=documents[:, :, None], k_doc=documents[:, None, :]
-    )
+    q_pos, documents = context.positions, context.documents
+    q_doc, k_doc = (None, None) if documents is None else (documents[:, :, None], documents[:, None, :])
+    allowed = mask.allow(q_pos[:, :, None], k_pos[:, None, :], q_doc=q_doc, k_doc=k_doc)
+    return allowed.expand(-1, q_pos.shape[1], -1)
 
 
 @dataclass
