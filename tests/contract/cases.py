@@ -1,8 +1,8 @@
 """What the contract suite is run on: every family, attention variant and option, on small models with odd sizes.
 
 Nothing here names a variant. Variants, families and backends are read from their registries, options from the fields of
-their configurations: every choice is tried, with no flag, with each flag alone and with all of them. A new variant is tested as soon as it is
-registered.
+their configurations: every choice is tried with no flag, with each flag alone and with all of them. A new variant is
+tested as soon as it is registered.
 """
 
 import dataclasses
