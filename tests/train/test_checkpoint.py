@@ -40,7 +40,7 @@ def learn(model: LanguageModel, optimizer: Optimizer, steps: range) -> None:
 
 def save(checkpoints: Checkpoints, step: int, loss: float | None = None) -> Path:
     model, optimizer = make()
-    path = checkpoints.save(Progress(step=step, tokens={"ja": step}), model, optimizer, {"tokenizer.json": "{}"})
+    path = checkpoints.save(Progress(step=step, tokens={"ja": step}), model, optimizer, {"tokenizer.json": b"{}"})
     if loss is not None:
         write_json(path / "evaluation.json", {"step": step, "loss": loss})
     return path

@@ -8,13 +8,12 @@ import pytest
 from tsumiki.errors import UserError
 from tsumiki.train.metrics import Metrics
 
-SAMPLE = "むかし\n\u2028\x85むかし"
-"""A model may write characters that `str.splitlines` takes for the end of a line."""
+SAMPLE = "むかし\n\u2028\u2029\x85\x1cむかし"
+"""What a model may write, and `str.splitlines` takes for the ends of lines."""
 
 
 def lines(run_dir: Path) -> list[dict[str, object]]:
-    with (run_dir / "metrics.jsonl").open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def write_run(run_dir: Path, steps: range) -> Metrics:

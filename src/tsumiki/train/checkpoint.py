@@ -35,16 +35,31 @@ STATE = "state.json"
 EVALUATION = "evaluation.json"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
-    """How far a training has come."""
+    """How far a training has come.
+
+    Args:
+        step: updates made so far.
+        seconds: time spent on them, over all sessions; without evaluations and checkpoints.
+        tokens: target tokens seen in them, by language.
+    """
 
     step: int = 0
-    """Updates made so far."""
     seconds: float = 0.0
-    """Time spent on updates, over all sessions; without evaluations and checkpoints."""
-    tokens: dict[str, int] = field(default_factory=dict)
-    """Target tokens seen so far, by language."""
+    tokens: Mapping[str, int] = field(default_factory=dict)
+
+    def after_update(self, seconds: float, tokens: Mapping[str, int]) -> "Progress":
+        """The progress after one more update, which took `seconds` and saw `tokens`."""
+        seen = {
+            language: self.tokens.get(language, 0) + tokens.get(language, 0) for language in {**self.tokens, **tokens}
+        }
+        return Progress(step=self.step + 1, seconds=self.seconds + seconds, tokens=seen)
+
+    @property
+    def total_tokens(self) -> int:
+        """Target tokens of all languages."""
+        return sum(self.tokens.values())
 
 
 class Checkpoints:
@@ -56,8 +71,13 @@ class Checkpoints:
     """
 
     def __init__(self, run_dir: Path, *, keep_last: int) -> None:
+        self.run_dir = run_dir
         self.directory = run_dir / "checkpoints"
         self.keep_last = keep_last
+
+    def at(self, step: int) -> Path:
+        """Where the checkpoint of a step is or would be."""
+        return self.directory / f"step-{step:06d}"
 
     def all(self) -> list[Path]:
         """Every finished checkpoint, earliest first."""
@@ -69,29 +89,34 @@ class Checkpoints:
         return next(reversed(self.all()), None)
 
     @property
+    def last_step(self) -> int:
+        """The step of the latest checkpoint; 0 while there is none."""
+        return 0 if self.last is None else step_of(self.last)
+
+    @property
     def best(self) -> Path | None:
         """The checkpoint with the lowest validation loss; None while none was evaluated."""
         losses = {path: read_json(path / EVALUATION)["loss"] for path in self.all() if (path / EVALUATION).is_file()}
         return min(losses, key=losses.__getitem__, default=None)
 
-    def save(self, progress: Progress, model: LanguageModel, optimizer: Optimizer, files: Mapping[str, str]) -> Path:
+    def save(self, progress: Progress, model: LanguageModel, optimizer: Optimizer, files: Mapping[str, bytes]) -> Path:
         """Write a checkpoint, then delete those that need not be kept.
 
         Args:
-            files: further files to put in, text by name: the tokenizer, the doctor's receipt.
+            files: further files to put in, by name: the tokenizer, the doctor's receipt.
 
         Raises:
             UserError: "Checkpoint step-000300 could not be written: no space left on device. ..." What was there
                 before is untouched, and nothing half-written stays behind.
         """
-        final = self.directory / f"step-{progress.step:06d}"
+        final = self.at(progress.step)
         partial = final.with_name(f".{final.name}")
         try:
             partial.mkdir(parents=True)
             save_model(model, partial)
             save_file(optimizer.state_tensors(), partial / OPTIMIZER)
-            for name, text in files.items():
-                (partial / name).write_text(text, encoding="utf-8")
+            for name, content in files.items():
+                (partial / name).write_bytes(content)
             hashes = {path.name: sha256(path) for path in sorted(partial.iterdir())}
             write_json(partial / STATE, {**asdict(progress), "sha256": hashes})
             for path in (*partial.iterdir(), partial):
@@ -101,7 +126,7 @@ class Checkpoints:
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise UserError(
-                f"Checkpoint {final.name} could not be written: {reason(error)}. {self._way_back()}"
+                f"Checkpoint {final.name} could not be written: {reason(error)}. {self.way_back()}"
             ) from error
         self._delete_old()
         return final
@@ -129,14 +154,14 @@ class Checkpoints:
             state = read_json(path / STATE)
             damaged = [name for name, expected in state["sha256"].items() if not has_hash(path / name, expected)]
         except (OSError, ValueError, KeyError):
-            damaged = [STATE]
+            state, damaged = {}, [STATE]
         if damaged:
             raise UserError(
                 f"The checkpoint '{path}' is damaged: {damaged[0]} is not what was saved. {self._way_around(path)}"
             )
         return state
 
-    def _way_back(self) -> str:
+    def way_back(self) -> str:
         """The end of a sentence about something that stopped the training."""
         if self.last is None:
             return "There is no earlier checkpoint."

@@ -18,6 +18,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.steps = 0
+        self._told = ""
 
     def say(self, sentence: str) -> None:
         """Tell something."""
@@ -26,6 +27,12 @@ class Display:
     def warn(self, sentence: str) -> None:
         """Tell something that must not be overlooked."""
         self.console.print(Text(f"Warning: {sentence}", style="bold red"), soft_wrap=True)
+
+    def preparing(self, what: str, num_bytes: int) -> None:
+        """Data is being prepared; called often, told once."""
+        if what != self._told:
+            self._told = what
+            self.say(f"preparing data: {what}")
 
     def start(self, step: int, steps: int) -> None:
         """The updates begin after `step`, and end after `steps`."""

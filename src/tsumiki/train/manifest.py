@@ -1,4 +1,4 @@
-"""`manifest.json`: what a run was made with, so that it can be judged and repeated later."""
+"""What a session of training is made with, for `manifest.json`, so that it can be judged and repeated later."""
 
 import platform
 import subprocess
@@ -10,23 +10,34 @@ from typing import Any
 
 import torch
 
-MANIFEST = "manifest.json"
-LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch")
+from tsumiki.config import dump
+from tsumiki.doctor import Diagnosis
+from tsumiki.kernels import BackendConfig
+from tsumiki.models import LanguageModel
+
+LIBRARIES = ("tsumiki", "numpy", "safetensors", "tokenizers", "torch")
 
 
-def session(step: int, device: torch.device) -> dict[str, Any]:
-    """When, with what and on what one uninterrupted stretch of training runs. A resumed run has several."""
+def describe_session(
+    step: int, model: LanguageModel, backend: BackendConfig, diagnosis: Diagnosis | None
+) -> dict[str, Any]:
+    """When, with what and on what one uninterrupted stretch of training runs. A resumed run has several.
+
+    Args:
+        step: the step that it begins after.
+        diagnosis: the doctor's; None if it was not asked, which is recorded.
+    """
+    device = model.unembedding.device
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "step": step,
+        "doctor": "skipped" if diagnosis is None else "passed",
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "backend": dump(backend),
         "device": device_name(device),
-        "platform": platform.platform(),
         "threads": torch.get_num_threads(),
-        "versions": {
-            "tsumiki": version("tsumiki"),
-            "python": platform.python_version(),
-            **{library: version(library) for library in LIBRARIES},
-        },
+        "platform": platform.platform(),
+        "versions": {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}},
         "git": {"tsumiki": tsumiki_revision(), "working_directory": git_revision(Path())},
         "command": sys.argv,
     }

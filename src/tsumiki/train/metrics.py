@@ -42,7 +42,7 @@ class Metrics:
             UserError: "'runs/a/metrics.jsonl' could not be written: no space left on device. ..."
         """
         try:
-            self._file.write(json.dumps({"kind": kind, "step": step, **figures}, ensure_ascii=False) + "\n")
+            self._file.write(one_line({"kind": kind, "step": step, **figures}) + "\n")
             self._file.flush()
         except OSError as error:
             raise UserError(
@@ -57,6 +57,11 @@ class Metrics:
         self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+def one_line(entry: Mapping[str, Any]) -> str:
+    """An entry as JSON. A model may write characters that some readers take for the end of a line; they are escaped."""
+    return json.dumps(entry, ensure_ascii=False).translate({0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"})
 
 
 def scalars(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -77,9 +82,8 @@ def cut_after(path: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = []
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            entry = json.loads(line) if line.endswith("\n") else {"kind": "torn", "step": step}
-            if entry["step"] < step or (entry["step"] == step and entry["kind"] == "train"):
-                kept.append(line)
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        entry = json.loads(line) if line.endswith("\n") else {"kind": "torn", "step": step}
+        if entry["step"] < step or (entry["step"] == step and entry["kind"] == "train"):
+            kept.append(line)
     write_whole(path, "".join(kept))

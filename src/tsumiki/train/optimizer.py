@@ -27,7 +27,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}, but must be above 0")
+            raise ValueError(f"learning_rate is {self.learning_rate}, but must be above 0.")
 
 
 class Optimizer(ABC):
@@ -67,11 +67,11 @@ class AdamWConfig(OptimizerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas are {self.betas}, but each must be at least 0 and below 1")
+            raise ValueError(f"betas are {self.betas}, but each must be at least 0 and below 1.")
         if self.eps <= 0:
-            raise ValueError(f"eps is {self.eps}, but must be above 0")
+            raise ValueError(f"eps is {self.eps}, but must be above 0.")
         if self.weight_decay < 0:
-            raise ValueError(f"weight_decay is {self.weight_decay}, but must be at least 0")
+            raise ValueError(f"weight_decay is {self.weight_decay}, but must be at least 0.")
 
 
 @dataclass

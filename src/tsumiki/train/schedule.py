@@ -22,9 +22,9 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps is {self.warmup_steps}, but must be at least 0")
+            raise ValueError(f"warmup_steps is {self.warmup_steps}, but must be at least 0.")
         if not 0 <= self.final_fraction <= 1:
-            raise ValueError(f"final_fraction is {self.final_fraction}, but must be between 0 and 1")
+            raise ValueError(f"final_fraction is {self.final_fraction}, but must be between 0 and 1.")
 
 
 class WarmupStableDecay:
@@ -46,7 +46,7 @@ class WarmupStableDecay:
         def __post_init__(self) -> None:
             super().__post_init__()
             if not 0 <= self.cooldown_fraction <= 1:
-                raise ValueError(f"cooldown_fraction is {self.cooldown_fraction}, but must be between 0 and 1")
+                raise ValueError(f"cooldown_fraction is {self.cooldown_fraction}, but must be between 0 and 1.")
 
     def __init__(self, config: Config, steps: int) -> None:
         self.config = config
@@ -55,7 +55,7 @@ class WarmupStableDecay:
         if config.warmup_steps + self.cooldown_steps > steps:
             raise ValueError(
                 f"schedule: {config.warmup_steps} steps of warm-up and {self.cooldown_steps} of cooldown do not fit "
-                f"into {steps} steps; lower warmup_steps or cooldown_fraction"
+                f"into {steps} steps; lower warmup_steps or cooldown_fraction."
             )
 
     def __call__(self, step: int) -> float:
@@ -85,7 +85,7 @@ class Cosine:
         self.steps = steps
         if config.warmup_steps >= steps:
             raise ValueError(
-                f"schedule: {config.warmup_steps} steps of warm-up leave none of {steps} steps; lower warmup_steps"
+                f"schedule: {config.warmup_steps} steps of warm-up leave none of {steps} steps; lower warmup_steps."
             )
 
     def __call__(self, step: int) -> float:

@@ -1,0 +1,335 @@
+"""The training loop. `train` sets a run up, `Training.run` is the loop, `Training.update` is one step of it."""
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsumiki.data import Batch, PackedSource, PreparedData, TrainingStream, ValidationSet, prepare
+from tsumiki.errors import UserError
+from tsumiki.evaluate.bits_per_byte import BitsPerByte, by_language
+from tsumiki.generate import Completion, Sampling
+from tsumiki.generate.load import choose_device
+from tsumiki.models import LanguageModel, build_model
+from tsumiki.nn.loss import IGNORE
+from tsumiki.train.checkpoint import EVALUATION, Checkpoints, Progress, write_json
+from tsumiki.train.config import RunConfig, TrainConfig
+from tsumiki.train.display import Display, make_display
+from tsumiki.train.gate import examine
+from tsumiki.train.manifest import describe_session
+from tsumiki.train.memory import peak_memory
+from tsumiki.train.metrics import Metrics
+from tsumiki.train.optimizer import Optimizer, build_optimizer, clip_gradients
+from tsumiki.train.run_directory import check_may_begin, check_may_continue, check_same_data, write_run
+from tsumiki.train.schedule import build_schedule
+from tsumiki.train.stop import Interrupted, StopSignals
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a training left behind.
+
+    Args:
+        checkpoint: the last one.
+        evaluation: the last one's figures, as they stand in `metrics.jsonl`.
+    """
+
+    run_dir: Path
+    checkpoint: Path
+    evaluation: Mapping[str, Any]
+
+
+def train(
+    config: RunConfig,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    skip_doctor: bool = False,
+    device: str | torch.device | None = None,
+    display: Display | None = None,
+) -> RunResult:
+    """Train a model from its configuration, or go on training it.
+
+    Args:
+        config: everything that decides what is computed.
+        run_dir: where the run lives; new, or with `resume` one that holds a run of the same configuration.
+        resume: continue after the last checkpoint, on the CPU bit for bit as if there had been no interruption.
+        skip_doctor: train without proof that the model is sound. The manifest records it.
+        device: such as `cpu` or `cuda`; the GPU if there is one.
+        display: who shows what happens; what suits standard output if left out.
+
+    Raises:
+        UserError: the model is not sound, the configuration does not fit the data or the run, the loss is no number any
+            more, a checkpoint is damaged or cannot be written.
+        Interrupted: Ctrl-C or SIGTERM; everything was saved first.
+    """
+    device = choose_device(device)
+    display = display or make_display()
+    checkpoints = Checkpoints(run_dir, keep_last=config.train.keep_last)
+    if resume:
+        check_may_continue(run_dir, config, checkpoints.last_step)
+    else:
+        check_may_begin(run_dir)
+
+    data = prepare(config.data, config.tokenizer, progress=display.preparing)
+    for warning in data.warnings:
+        display.warn(warning)
+    check_vocabulary(config, data)
+    model = build_model(config.model, backend=config.backend, seed=config.train.seed, device=device)
+    if skip_doctor:
+        display.warn("the doctor was skipped, so nothing is known about this model. The manifest says so.")
+    diagnosis = None if skip_doctor else examine(model, data, display)
+
+    optimizer = build_optimizer(config.train.optimizer, model.named_parameters())
+    progress = Progress()
+    if resume:
+        check_same_data(run_dir, data)
+        checkpoints.remove_unfinished()
+        if checkpoints.last is not None:
+            progress = checkpoints.restore(checkpoints.last, model, optimizer)
+            display.say(f"Going on after {checkpoints.last}.")
+
+    session = describe_session(progress.step, model, config.backend, diagnosis)
+    files = write_run(run_dir, config, data, diagnosis, session)
+    metrics = Metrics(run_dir, step=progress.step, tensorboard=config.train.tensorboard)
+    training = Training(config.train, model, optimizer, data, progress, checkpoints, files, metrics, display)
+    try:
+        with StopSignals() as stop:
+            evaluation = training.run(stop)
+    finally:
+        metrics.close()
+        display.close()
+    return RunResult(run_dir, checkpoints.at(config.train.steps), evaluation)
+
+
+def check_vocabulary(config: RunConfig, data: PreparedData) -> None:
+    """Refuse a tokenizer that does not fit the model.
+
+    Raises:
+        UserError: "The tokenizer has 8192 tokens, but model.vocab_size is 4096: ..."
+    """
+    if data.tokenizer.vocab_size != config.model.vocab_size:
+        raise UserError(
+            f"The tokenizer has {data.tokenizer.vocab_size} tokens, but model.vocab_size is {config.model.vocab_size}: "
+            f"set model.vocab_size={data.tokenizer.vocab_size}, or choose another tokenizer."
+        )
+
+
+class Training:
+    """A training under way: what a step needs, and the loop over the steps."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: LanguageModel,
+        optimizer: Optimizer,
+        data: PreparedData,
+        progress: Progress,
+        checkpoints: Checkpoints,
+        files: Mapping[str, bytes],
+        metrics: Metrics,
+        display: Display,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.device = model.unembedding.device
+        self.loss = torch.compile(model.loss) if config.compile else model.loss
+        self.optimizer = optimizer
+        self.schedule = build_schedule(config.schedule, config.steps)
+        self.stream = TrainingStream(data.train, seq_len=config.seq_len, seed=config.seed)
+        self.validation = [
+            ValidationSet(source, seq_len=config.seq_len, max_bytes=config.evaluate_max_bytes)
+            for source in data.validation
+        ]
+        self.data = data
+        self.progress = self.logged = progress
+        self.checkpoints = checkpoints
+        self.files = files
+        self.metrics = metrics
+        self.display = display
+
+    def run(self, stop: StopSignals) -> Mapping[str, Any]:
+        """Train to the end, and return the figures of the last evaluation.
+
+        A step that is to be evaluated is saved first, so that nothing is lost whatever happens in the evaluation. A
+        resumed training evaluates the step that it begins with anew.
+        """
+        self.display.start(self.progress.step, self.config.steps)
+        self.model.train()
+        while True:
+            if self.due(self.config.checkpoint_every) or self.due(self.config.evaluate_every):
+                self.save()
+            if self.due(self.config.evaluate_every):
+                evaluation = self.evaluate()
+                if self.progress.step == self.config.steps:
+                    return evaluation
+            self.update()
+            if stop.received is not None:
+                self.save()
+                raise Interrupted(
+                    f"Stopped after step {self.progress.step}, and everything is saved. "
+                    f"Go on with: tsumiki train --resume {self.checkpoints.run_dir}",
+                    stop.received,
+                )
+
+    def due(self, every: int) -> bool:
+        """Whether something is to happen now that happens every so many steps and at the end."""
+        return self.progress.step % every == 0 or self.progress.step == self.config.steps
+
+    def update(self) -> None:
+        """One step: the gradient of the batch's loss, clipped, and the optimizer's update.
+
+        What it computes depends on the weights, the optimizer's state and (seed, step) alone: the batch is a function
+        of (seed, step), and the random generators that dropout uses are seeded with it.
+        """
+        started = perf_counter()
+        step = self.progress.step
+        torch.manual_seed((self.config.seed << 32) + step)
+        batch = self.stream.batch(step, self.config.batch_size)
+
+        self.optimizer.zero_grad()
+        loss = accumulate_gradients(self.loss, batch, self.config.micro_batch_size, self.device, self.autocast())
+        norm = clip_gradients(self.model.parameters(), self.config.clip_norm or math.inf)
+        figures = {"loss": loss.item(), "gradient_norm": norm.item()}
+        if not all(math.isfinite(figure) for figure in figures.values()):
+            raise self.poisoned(batch, figures)
+        scale = self.schedule(step)
+        self.optimizer.step(scale)
+
+        self.progress = self.progress.after_update(perf_counter() - started, tokens_by_language(batch))
+        self.display.advance(self.progress.step)
+        if self.due(self.config.log_every):
+            self.log({**figures, "learning_rate": scale * self.config.optimizer.learning_rate})
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Matrix products in bfloat16, if the configuration wants them."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def log(self, figures: Mapping[str, float]) -> None:
+        """Write a line of metrics: this step's figures, and the speed since the line before."""
+        now, before = self.progress, self.logged
+        self.logged = now
+        seconds = now.seconds - before.seconds
+        line = {
+            **figures,
+            "tokens": now.tokens,
+            "tokens_per_second": (now.total_tokens - before.total_tokens) / seconds,
+            "memory_bytes": peak_memory(self.device),
+            "seconds": now.seconds,
+        }
+        self.metrics.write("train", now.step, line)
+        seconds_a_step = seconds / (now.step - before.step)
+        self.display.figures(now.step, line, seconds_left=(self.config.steps - now.step) * seconds_a_step)
+
+    def save(self) -> None:
+        """Write a checkpoint, unless there is nothing to save or this step has one."""
+        if self.progress.step > self.checkpoints.last_step:
+            self.checkpoints.save(self.progress, self.model, self.optimizer, self.files)
+
+    def evaluate(self) -> Mapping[str, Any]:
+        """Bits per byte by language, and samples. The weights and the training's random numbers stay as they are."""
+        self.model.eval()
+        with self.autocast():
+            results = by_language(self.model, self.validation)
+        line = {
+            "loss": mixture_loss(results, self.data.train),
+            "bits_per_byte": {language: result.bits_per_byte for language, result in results.items()},
+            "bits_per_character": {language: result.bits_per_character for language, result in results.items()},
+            "end_of_text_nats": {language: result.end_of_text for language, result in results.items()},
+            "samples": self.samples(),
+        }
+        self.model.train()
+        if self.progress.step > 0:
+            write_json(self.checkpoints.at(self.progress.step) / EVALUATION, {"step": self.progress.step, **line})
+        self.metrics.write("evaluation", self.progress.step, line)
+        self.display.evaluation(self.progress.step, line)
+        return line
+
+    def samples(self) -> list[dict[str, Any]]:
+        """What the model writes after each prompt, at each temperature; the random numbers are the same every time."""
+        settings = self.config.samples
+        samples = []
+        for prompt, temperature in itertools.product(settings.prompts, settings.temperatures):
+            sampling = Sampling(temperature=temperature, seed=len(samples))
+            pieces = Completion(self.model, self.data.tokenizer, prompt, sampling, max_tokens=settings.max_tokens)
+            samples.append({"prompt": prompt, "temperature": temperature, "text": "".join(pieces)})
+        return samples
+
+    def poisoned(self, batch: Batch, figures: Mapping[str, float]) -> UserError:
+        """What to say when the loss or its gradient is no finite number. Nothing of this step has been kept."""
+        step = self.progress.step + 1
+        documents = batch.describe()
+        report = self.checkpoints.run_dir / "not_finite.json"
+        write_json(
+            report, {"step": step, **{name: str(value) for name, value in figures.items()}, "documents": documents}
+        )
+        return UserError(
+            f"Step {step} gave a loss of {figures['loss']} and a gradient of norm {figures['gradient_norm']}, from "
+            f"{len(documents)} documents, {documents[0][1]} of {documents[0][0]} first; '{report}' lists them all. "
+            f"Nothing of this step was kept. {self.checkpoints.way_back()} "
+            "A lower learning rate or a longer warm-up usually helps."
+        )
+
+
+def accumulate_gradients(
+    loss: Callable[..., tuple[Tensor, Tensor]],
+    batch: Batch,
+    micro_batch_size: int | None,
+    device: torch.device,
+    autocast: AbstractContextManager[Any],
+) -> Tensor:
+    """Add the gradient of the batch's mean loss to the parameters, computing a few rows at a time.
+
+    The mean is over the real targets of the whole batch: each micro-batch's sum of nats is divided by the whole batch's
+    number of targets. So the gradient does not depend on how the rows are divided, even if they are padded unequally.
+
+    Args:
+        loss: a model's `loss`: summed nats, and their number, of some rows.
+        micro_batch_size: rows computed at once; None for all.
+
+    Returns:
+        The mean loss in nats a target, on the device.
+    """
+    rows, _ = batch.ids.shape
+    num_targets = int((batch.targets != IGNORE).sum())
+    total = torch.zeros((), device=device)
+    for first in range(0, rows, micro_batch_size or rows):
+        part = slice(first, first + (micro_batch_size or rows))
+        ids, targets, documents = (
+            tensor[part].to(device, non_blocking=True) for tensor in (batch.ids, batch.targets, batch.documents)
+        )
+        with autocast:
+            nats, _ = loss(ids, targets, documents=documents)
+        (nats / num_targets).backward()
+        total += nats.detach()
+    return total / num_targets
+
+
+def tokens_by_language(batch: Batch) -> dict[str, int]:
+    """How many targets of each language a batch holds."""
+    tokens: Counter[str] = Counter()
+    for language, targets in zip(batch.languages, batch.targets, strict=True):
+        tokens[language] += int((targets != IGNORE).sum())
+    return dict(tokens)
+
+
+def mixture_loss(results: Mapping[str, BitsPerByte], sources: Iterable[PackedSource]) -> float:
+    """The validation loss in nats a token, with each source's weight in training given to its language.
+
+    It is what training minimises, measured on other texts, and chooses the best checkpoint. It depends on the tokenizer
+    and the mixture, so it is no figure to compare models by; that is what bits per byte of each language are for.
+    """
+    weights: defaultdict[str, float] = defaultdict(float)
+    for source in sources:
+        weights[source.language] += source.weight
+    return sum(weights[language] * result.nats_per_token for language, result in results.items()) / sum(
+        weights.values()
+    )
