@@ -64,6 +64,12 @@ def test_parquet(tmp_path: Path) -> None:
     ]
 
 
+def test_groups_may_be_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"story": "x", "group": 7}\n', encoding="utf-8")
+    pq.write_table(pa.table({"story": ["x"], "group": [7]}), tmp_path / "a.parquet")
+    assert rows(tmp_path / "a.jsonl") == rows(tmp_path / "a.parquet") == [Row(1, "x", "7")]
+
+
 @pytest.mark.parametrize("compression", COMPRESS)
 def test_txt_documents_stand_between_separators(tmp_path: Path, compression: str) -> None:
     path = tmp_path / f"stories.txt{compression}"

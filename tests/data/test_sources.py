@@ -122,7 +122,7 @@ def test_a_file_is_for_training_or_for_validation(write_jsonl: Callable[..., str
 @pytest.fixture
 def simple_stories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A directory of the form of SimpleStories: siblings of one completion in both splits, as in the original."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     rows = defaultdict(list)
     for completion in range(60):
         for sibling in range(5):

@@ -5,9 +5,9 @@ text. `TrainingStream` and `ValidationSet` then serve what it made.
 """
 
 from tsumiki.data.document import Document
-from tsumiki.data.overlap import Overlap, overlap
+from tsumiki.data.overlap import Overlap, find_overlap
 from tsumiki.data.packing import PackedSource, Progress, pack
-from tsumiki.data.prepare import DataConfig, PreparedData, prepare
+from tsumiki.data.preparation import DataConfig, PreparedData, prepare
 from tsumiki.data.sources import SOURCES, HubSource, LocalSource, SampleSource, Source, SourceConfig
 from tsumiki.data.stream import Batch, TrainingStream
 from tsumiki.data.tokenizer import (
@@ -46,7 +46,7 @@ __all__ = [
     "TrainedTokenizer",
     "TrainingStream",
     "ValidationSet",
-    "overlap",
+    "find_overlap",
     "pack",
     "prepare",
     "report_tokenizer",

@@ -51,7 +51,7 @@ class Cache:
                 _rename(directory, target)
         except OSError as error:
             raise UserError(
-                f"The cache '{self.root}' cannot be written: {error.strerror}; make room there, "
+                f"The cache '{self.root}' cannot be written: {error.strerror or error}; make room there, "
                 "or name another directory with data.cache or TSUMIKI_CACHE."
             ) from error
         return target

@@ -90,6 +90,11 @@ def text_of(value: Any, place: str) -> str:
     return value
 
 
+def group_text(value: Any, place: str) -> str:
+    """As `text_of`; whole numbers may name groups too."""
+    return str(value) if isinstance(value, int) else text_of(value, place)
+
+
 def check_field(field: str, known: Iterable[str], place: str) -> None:
     """Raise a UserError that begins with `place` and suggests a known field, unless `field` is one."""
     known = list(known)
@@ -133,7 +138,7 @@ def _read_jsonl(path: Path, field: str, group_field: str | None) -> Iterator[Row
         group = None
         if group_field is not None:
             check_field(group_field, record, f"{place} the object")
-            group = text_of(record[group_field], f"{place} the field '{group_field}'")
+            group = group_text(record[group_field], f"{place} the field '{group_field}'")
         yield Row(number, text, group)
 
 
@@ -166,22 +171,20 @@ def _read_parquet(path: Path, field: str, group_field: str | None) -> Iterator[R
         import pyarrow.parquet as pq
     except ImportError as error:
         raise UserError(f"{path}: parquet files need an extra; run: pip install 'tsumiki[data]'") from error
-    place = 0
     columns = [field] if group_field is None else [field, group_field]
+    row = 0
     try:
         with pq.ParquetFile(path) as file:
             for column in columns:
                 check_field(column, file.schema_arrow.names, f"{path}: the table")
             for batch in file.iter_batches(batch_size=1024, columns=columns):
-                for values in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
-                    place += 1
-                    texts = [
-                        text_of(value, f"{path}, row {place}: the column '{column}'")
-                        for value, column in zip(values, columns, strict=True)
-                    ]
-                    yield Row(place, *texts)
+                for text, *group in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
+                    row += 1
+                    place = f"{path}, row {row}: the column"
+                    text = text_of(text, f"{place} '{field}'")
+                    yield Row(row, text, group_text(group[0], f"{place} '{group_field}'") if group else None)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: this is no readable parquet file ({_first_line(error)}).") from error
+        raise UserError(f"{path}: this is no readable parquet file ({first_line(error)}).") from error
 
 
 def _blocks(path: Path) -> Iterator[str]:
@@ -244,7 +247,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
                     while chunk := file.read(CHUNK):
                         yield chunk
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-        raise UserError(f"{path}: the file is damaged or incomplete ({_first_line(error)}); get it again.") from error
+        raise UserError(f"{path}: the file is damaged or incomplete ({first_line(error)}); get it again.") from error
     except OSError as error:
         raise UserError(f"{path}: the file cannot be read: {error.strerror}.") from error
 
@@ -269,10 +272,11 @@ def _zstandard_chunks(path: Path) -> Iterator[bytes]:
                         frame = zstandard.ZstdDecompressor().decompressobj()
                         started = False
     except zstandard.ZstdError as error:
-        raise EOFError(_first_line(error)) from error
+        raise EOFError(first_line(error)) from error
     if started:
         raise EOFError("the last frame does not end")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, as part of a sentence."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

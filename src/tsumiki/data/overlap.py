@@ -59,7 +59,7 @@ class Overlap:
         )
 
 
-def overlap(train: Iterable[Document], validation: Iterable[Document]) -> list[Overlap]:
+def find_overlap(train: Iterable[Document], validation: Iterable[Document]) -> list[Overlap]:
     """Compare held-out with training documents: whole, and every passage of 13 words or 50 characters.
 
     Every passage of both sides is compared, none is sampled, by a 64-bit polynomial hash of its lower-cased words or,

@@ -20,7 +20,7 @@ Progress = Callable[[str, int], None]
 """Called with what is being done and how many bytes of text are done."""
 
 SHARD_TOKENS = 2**25
-BATCH_BYTES = 2**22
+BATCH_CHARACTERS = 2**20
 
 
 def pack(
@@ -206,13 +206,13 @@ def _offsets(parts: Iterable[Any]) -> NDArray[np.int64]:
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Documents in lists of about `BATCH_BYTES` characters, enough to keep all cores busy."""
+    """Documents in lists of about `BATCH_CHARACTERS` characters, enough to keep all cores busy."""
     batch: list[Document] = []
     size = 0
     for document in documents:
         batch.append(document)
         size += len(document.text)
-        if size >= BATCH_BYTES:
+        if size >= BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
     if batch:

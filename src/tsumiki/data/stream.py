@@ -124,7 +124,7 @@ class _EndlessText:
 class _Mixture:
     """Which source a row belongs to, and how many rows of that source came before."""
 
-    BLOCK = 4096
+    BLOCK = 1024
 
     def __init__(self, weights: Sequence[float], seed: int) -> None:
         shares = np.cumsum(weights) / np.sum(weights)

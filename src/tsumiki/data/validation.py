@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from tsumiki.data.mixing import permutation
 from tsumiki.data.packing import PackedSource
 from tsumiki.data.stream import Batch
+from tsumiki.nn.loss import IGNORE
 
-NO_TARGET = -100
 LENGTH_STEP = 64
+"""Batches are as wide as their longest window, rounded up to this, so that few widths occur."""
 
 
 class ValidationSet:
@@ -72,7 +73,7 @@ class ValidationSet:
     def _batch(self, windows: list[tuple[int, int, int]], width: int) -> Batch:
         shape = (len(windows), width)
         ids = np.full(shape, self.end_of_text_id, dtype=np.int64)
-        targets = np.full(shape, NO_TARGET, dtype=np.int64)
+        targets = np.full(shape, IGNORE, dtype=np.int64)
         documents = np.ones(shape, dtype=np.int64)
         for row, (document, start, length) in enumerate(windows):
             ids[row, :length], targets[row, :length] = self._window(document, start, length)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from tsumiki.data.document import Document
-from tsumiki.data.files import check_field, text_of
+from tsumiki.data.files import check_field, first_line, group_text, text_of
 from tsumiki.data.sources.base import Source, SourceConfig, Split, check_fraction, group_of, split_documents
 from tsumiki.errors import UserError
 from tsumiki.spec import spec
@@ -96,12 +96,13 @@ class HubSource(Source):
             check_field(column, data.column_names, place)
         row = 0
         for batch in data.select_columns(columns).iter(batch_size=1000):
-            for values in zip(*(batch[column] for column in columns), strict=True):
+            for text, *rest in zip(*(batch[column] for column in columns), strict=True):
                 row += 1
-                text, *group = (text_of(value, f"{place} row {row},") for value in values)
-                key = group[0] if group else f"{name}:{row}"
+                text = text_of(text, f"{place} row {row},")
+                group = group_text(rest[0], f"{place} row {row},") if rest else None
+                key = group or f"{name}:{row}"
                 document = Document(text=text, language=self.language, source=self.name, key=key)
-                yield (group_of(group[0]) if group else text), document
+                yield (text if group is None else group_of(group)), document
 
     def _load(self, split: str) -> Any:
         try:
@@ -113,8 +114,7 @@ class HubSource(Source):
         try:
             return datasets.load_dataset(config.dataset, config.subset, revision=config.revision, split=split)
         except (OSError, ValueError, DatasetsError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
             raise UserError(
-                f"The data set '{config.dataset}' (split '{split}') could not be loaded: {reason}. "
+                f"The data set '{config.dataset}' (split '{split}') could not be loaded: {first_line(error)}. "
                 "Check its name and the connection, or use a `local` source with files of your own."
             ) from error

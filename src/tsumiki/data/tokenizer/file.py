@@ -16,7 +16,7 @@ USUAL_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]")
 
 
 class TokenizerFile(TokenizerRecipe):
-    """A `tokenizer.json`, if it is lossless: byte-level or with byte fallback, without a normaliser.
+    """A BPE's `tokenizer.json`, if it is lossless: byte-level or with byte fallback, without a normaliser.
 
     Its ids stay what they are. Its end-of-text token is renamed to `<|endoftext|>`, and what it would cut off, pad or
     put around a text is dropped, because that is the packing's business; so every run's tokenizer is of one form.
@@ -54,35 +54,32 @@ def import_tokenizer(text: str, end_of_text: str | None, where: str) -> Tokenize
     try:
         description = json.loads(text)
         model, added = description["model"], description.setdefault("added_tokens", [])
-        listed = model["vocab"]
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        kind, vocabulary = model.get("type", "BPE"), model["vocab"]
+    except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{where} is no tokenizer.json: it holds no model with a vocabulary.") from error
-    # A unigram model lists [token, score] in the order of the ids, every other model maps token to id.
-    vocabulary = {token: id for id, (token, _) in enumerate(listed)} if isinstance(listed, list) else dict(listed)
-    vocabulary |= {token["content"]: token["id"] for token in added}
-    name = _end_of_text_name(vocabulary, end_of_text, where)
+    if kind != "BPE":
+        raise UserError(f"{where} is a {kind} model, which cannot give back every text; choose a BPE, or train one.")
+    ids = vocabulary | {token["content"]: token["id"] for token in added}
+    name = _end_of_text_name(ids, end_of_text, where)
     entry = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    entry |= {"id": vocabulary[name], "content": END_OF_TEXT}
+    entry |= {"id": ids[name], "content": END_OF_TEXT}
     others = [token for token in added if token["content"] != name]
     description["added_tokens"] = sorted([*others, entry], key=lambda token: token["id"])
-    if isinstance(listed, list):
-        model["vocab"] = [[END_OF_TEXT if token == name else token, score] for token, score in listed]
-    else:
-        model["vocab"] = {END_OF_TEXT if token == name else token: id for token, id in listed.items()}
+    model["vocab"] = {END_OF_TEXT if token == name else token: id for token, id in vocabulary.items()}
     description |= {"truncation": None, "padding": None, "post_processor": None}
     return Tokenizer(json.dumps(description, ensure_ascii=False), where)
 
 
-def _end_of_text_name(vocabulary: dict[str, int], wanted: str | None, where: str) -> str:
+def _end_of_text_name(ids: dict[str, int], wanted: str | None, where: str) -> str:
     if wanted is None:
-        wanted = next((name for name in USUAL_NAMES if name in vocabulary), None)
+        wanted = next((name for name in USUAL_NAMES if name in ids), None)
         if wanted is None:
             raise UserError(
                 f"{where} has no token that ends a text (looked for {', '.join(USUAL_NAMES)}); "
                 "name it with `end_of_text`."
             )
-    if wanted not in vocabulary:
+    if wanted not in ids:
         raise UserError(f"{where} has no token '{wanted}'; name another one with `end_of_text`.")
-    if wanted != END_OF_TEXT and END_OF_TEXT in vocabulary:
+    if wanted != END_OF_TEXT and END_OF_TEXT in ids:
         raise UserError(f"{where} has a token '{END_OF_TEXT}' already; leave `end_of_text` out to use that one.")
     return wanted

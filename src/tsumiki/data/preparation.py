@@ -12,7 +12,7 @@ import numpy as np
 from tsumiki.config import OneOf, dump
 from tsumiki.data.cache import Cache, write_file
 from tsumiki.data.document import Document
-from tsumiki.data.overlap import overlap
+from tsumiki.data.overlap import find_overlap
 from tsumiki.data.packing import PackedSource, Progress, pack
 from tsumiki.data.sources import SOURCES, Source, SourceConfig, Split
 from tsumiki.data.tokenizer import TOKENIZERS, Tokenizer, TokenizerConfig
@@ -142,7 +142,7 @@ def _reports(
 
     def write(directory: Path) -> None:
         counts = np.sum([source.token_counts(tokenizer.vocab_size) for source in train], axis=0)
-        overlaps = overlap(documents("train"), documents("validation"))
+        overlaps = find_overlap(documents("train"), documents("validation"))
         reports = {
             "tokenizer": asdict(report_tokenizer(tokenizer, documents("validation"), counts)),
             "overlap": [asdict(found) for found in overlaps],
@@ -160,7 +160,7 @@ def _nothing(source: Source, split: Split) -> str:
         return f"The source '{source.name}' holds no text to train on."
     return (
         f"The source '{source.name}' holds no text to validate on; name some with `validation`, "
-        "or raise `validation_fraction`."
+        "raise `validation_fraction`, or if the text is a single document, say with `separator` where documents end."
     )
 
 
