@@ -1,0 +1,32 @@
+"""The doctor: no model trains for hours on a silent bug.
+
+    from tsumiki.doctor import diagnose
+
+    diagnosis = diagnose(model, vocab_size=8192, max_seq_len=512)
+    assert diagnosis.ok, diagnosis.failures
+
+The model may be any torch module, or any function, from token ids [B, T] to logits [B, T, V].
+"""
+
+from tsumiki.doctor.adapters import TRANSFORMERS, TSUMIKI, packed_by_positions
+from tsumiki.doctor.diagnose import diagnose
+from tsumiki.doctor.messages import sentence
+from tsumiki.doctor.receipt import check_receipt, from_json, to_json
+from tsumiki.doctor.subject import Adapter
+from tsumiki.doctor.terminal import render
+from tsumiki.doctor.verdict import Diagnosis, Verdict
+
+__all__ = [
+    "TRANSFORMERS",
+    "TSUMIKI",
+    "Adapter",
+    "Diagnosis",
+    "Verdict",
+    "check_receipt",
+    "diagnose",
+    "from_json",
+    "packed_by_positions",
+    "render",
+    "sentence",
+    "to_json",
+]

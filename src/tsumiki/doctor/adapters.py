@@ -1,0 +1,149 @@
+"""How models of tsumiki and of transformers are asked for more than logits."""
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from tsumiki.doctor.reference import knows, reference_outputs
+from tsumiki.doctor.subject import Adapter, Model
+from tsumiki.kernels import BackendConfig
+from tsumiki.kernels.attention import BACKENDS
+from tsumiki.models import LanguageModel, build_model
+from tsumiki.nn.position import positions_in_documents
+
+
+def adapter_for(model: Model) -> Adapter:
+    """What the doctor knows about this kind of model."""
+    if isinstance(model, LanguageModel):
+        return TSUMIKI
+    if is_transformers(model):
+        return TRANSFORMERS
+    return Adapter()
+
+
+def is_transformers(model: Model) -> bool:
+    """Whether the model is one of transformers' (asked without importing transformers)."""
+    return any(base.__name__ == "PreTrainedModel" for base in type(model).__mro__)
+
+
+def _cached(model: LanguageModel, ids: Tensor, chunks: Sequence[int]) -> Tensor:
+    cache = model.new_cache(len(ids))
+    return torch.cat([model(chunk, cache=cache) for chunk in ids.split(list(chunks), dim=1)], dim=1)
+
+
+def _packed(model: LanguageModel, ids: Tensor, documents: Tensor) -> Tensor:
+    return model(ids, documents=documents)
+
+
+def _padded(model: LanguageModel, ids: Tensor, real: Tensor) -> Tensor:
+    return model(ids, positions=torch.where(real, real.cumsum(dim=1) - 1, -1))
+
+
+def _loss(model: LanguageModel, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    return model.loss(ids, targets)
+
+
+def _fresh(model: LanguageModel) -> LanguageModel:
+    return build_model(model.config, backend=model.backend, device=model.unembedding.device)
+
+
+def _spellings(model: LanguageModel) -> Mapping[str, Callable[[LanguageModel], LanguageModel]]:
+    def spelled(backend: BackendConfig) -> Callable[[LanguageModel], LanguageModel]:
+        def build(model: LanguageModel) -> LanguageModel:
+            weight = model.unembedding
+            other = build_model(model.config, backend=backend, device=weight.device, dtype=weight.dtype)
+            other.load_state_dict(model.state_dict())
+            return other.eval()
+
+        return build
+
+    backends = {name: BackendConfig(attention=name) for name in BACKENDS}
+    backends["eager"] = BackendConfig(attention="eager", activation="eager", cross_entropy="eager")
+    return {name: spelled(backend) for name, backend in backends.items() if backend != model.backend}
+
+
+def _reference(model: LanguageModel, ids: Tensor) -> Mapping[str, Tensor] | None:
+    if not knows(model.config):
+        return None
+    weights = {name: value.detach().cpu().double().numpy() for name, value in model.state_dict().items()}
+    outputs = reference_outputs(model.config, weights, ids.cpu().numpy())
+    return {name: torch.from_numpy(output).to(ids.device) for name, output in outputs.items()}
+
+
+TSUMIKI = Adapter(
+    logits=lambda model, ids: model(ids),
+    cached=_cached,
+    packed=_packed,
+    padded=_padded,
+    pads_left=True,
+    loss=_loss,
+    fresh=_fresh,
+    spellings=_spellings,
+    reference=_reference,
+)
+"""A `LanguageModel` of tsumiki."""
+
+
+def _hf_logits(model: Model, ids: Tensor) -> Tensor:
+    return model(input_ids=ids, use_cache=False).logits
+
+
+def _hf_cached(model: Model, ids: Tensor, chunks: Sequence[int]) -> Tensor:
+    from transformers import DynamicCache
+
+    name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    cache = DynamicCache(config=model.config)
+    parts = ids.split(list(chunks), dim=1)
+    return torch.cat([model(input_ids=part, use_cache=True, **{name: cache}).logits for part in parts], dim=1)
+
+
+def _hf_padded(model: Model, ids: Tensor, real: Tensor) -> Tensor:
+    positions = (real.cumsum(dim=1) - 1).clamp(min=0)
+    return model(input_ids=ids, attention_mask=real.long(), position_ids=positions, use_cache=False).logits
+
+
+def _hf_loss(model: Model, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    # transformers shifts by itself: the label of a token is the target of the one before it.
+    labels = torch.cat([torch.full_like(targets[:, :1], -100), targets[:, :-1]], dim=1)
+    loss = model(input_ids=ids, labels=labels, use_cache=False, num_items_in_batch=1).loss
+    return loss, (labels >= 0).sum()
+
+
+def _hf_fresh(model: Model) -> Model:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return type(model)(copy.deepcopy(model.config)).to(model.device)
+
+
+def _hf_spellings(model: Model) -> Mapping[str, Callable[[Model], Model]]:
+    def spelled(name: str) -> Callable[[Model], Model]:
+        def build(model: Model) -> Model:
+            other = copy.deepcopy(model)
+            other.set_attn_implementation(name)
+            return other
+
+        return build
+
+    names = ["eager"] + ["sdpa"] * model._supports_sdpa
+    return {name: spelled(name) for name in names if name != model.config._attn_implementation}
+
+
+def packed_by_positions(model: Model, ids: Tensor, documents: Tensor) -> Tensor:
+    """Logits of packed rows from a model of transformers that tells documents apart by positions that restart at 0."""
+    return model(input_ids=ids, position_ids=positions_in_documents(documents), use_cache=False).logits
+
+
+TRANSFORMERS = Adapter(
+    logits=_hf_logits,
+    cached=_hf_cached,
+    padded=_hf_padded,
+    pads_left=True,
+    loss=_hf_loss,
+    fresh=_hf_fresh,
+    spellings=_hf_spellings,
+)
+"""A causal language model of transformers. Not all of its models keep packed documents apart, and none has to: pass
+`packed=packed_by_positions` to `diagnose` where a model is trained on packed rows."""

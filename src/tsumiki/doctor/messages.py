@@ -1,0 +1,291 @@
+"""What the doctor says, in English and Japanese: what is wrong, where, and what usually causes it."""
+
+import locale
+import os
+from typing import Any, Literal
+
+from tsumiki.doctor.verdict import Verdict
+
+Language = Literal["en", "ja"]
+
+TITLES = {
+    "determinism": ("The same tokens give the same logits", "同じトークンからは同じロジット"),
+    "causality": ("The future is not seen", "未来は見えない"),
+    "causality_everywhere": ("The future is not seen, at every position", "どの位置でも未来は見えない"),
+    "causality_gradient": ("No gradient comes from the future", "未来からの勾配はない"),
+    "past_is_used": ("The past is used", "過去を使っている"),
+    "length_independence": ("The length of the text does not matter", "文の長さに左右されない"),
+    "cache": ("With the KV cache as without", "KV キャッシュの有無で変わらない"),
+    "documents": ("Packed documents do not meet", "詰め合わせた文書は混ざらない"),
+    "batch": ("Rows of a batch do not meet", "バッチの行は混ざらない"),
+    "padding": ("Padding changes nothing", "パディングは影響しない"),
+    "loss": ("The loss is that of the next tokens", "損失は次のトークンのもの"),
+    "accumulation": ("1 x 16 = 4 x 4 = 16 x 1", "1 x 16 = 4 x 4 = 16 x 1"),
+    "backends": ("All backends agree", "どのバックエンドも一致する"),
+    "reference": ("As the independent reference says", "独立した参照実装と一致する"),
+    "noise_floor": ("Noise cannot be predicted", "でたらめは予測できない"),
+    "initial_loss": ("The loss starts at ln V", "損失は ln V から始まる"),
+    "gradient_reach": ("Every parameter gets a gradient", "全パラメータに勾配が届く"),
+    "gradient_is_derivative": ("The gradient is the derivative", "勾配は微分と一致する"),
+    "overfit_one_batch": ("One batch can be learnt", "一つのバッチを覚えられる"),
+    "update_size": ("The optimizer's steps have a sound size", "更新の大きさは適切"),
+    "round_trip": ("Texts survive the tokenizer", "文はトークナイザーを往復できる"),
+    "byte_accounting": ("No byte is lost or counted twice", "バイト数の勘定が合う"),
+    "targets": ("Targets are the next tokens", "正解は次のトークン"),
+    "held_out": ("The validation text is not the training text", "検証用の文は訓練用と重ならない"),
+}
+"""What a check stands for, as a row of the table."""
+
+SENTENCES = {
+    "passed": ("Nothing was found.", "問題は見つかりませんでした。"),
+    "not_deterministic": (
+        "The same tokens gave different logits in evaluation mode (by {change:.0e} of the largest). "
+        "Usual cause: dropout that stays on, because it does not ask `self.training`.",
+        "評価モードなのに、同じトークンから異なるロジットが出ました（最大ロジットの {change:.0e}）。"
+        "よくある原因：`self.training` を見ずに働き続けるドロップアウト。",
+    ),
+    "future_seen": (
+        "The model sees the future: rewriting only the tokens after position {cut} moved the logits at {positions} "
+        "by up to {change:.0e} of the largest{where}. "
+        "Usual cause: a causal mask that is missing, transposed or shifted by one, or a norm or mean over time.",
+        "未来が見えています：位置 {cut} より後のトークンだけを書き換えると、{positions}のロジットが最大ロジットの"
+        " {change:.0e} 動きました{where}。よくある原因：因果マスクの欠落・転置・一つずれ、時間方向の正規化や平均。",
+    ),
+    "future_seen_in_training": (
+        "In training mode the model sees the future, though not in evaluation mode: rewriting only the tokens after "
+        "position {cut} moved the logits at {positions} by up to {change:.0e} of the largest{where}. "
+        "Usual cause: a mask that depends on `self.training`, or another attention kernel while training.",
+        "評価モードでは正しいのに、訓練モードでは未来が見えています：位置 {cut} より後のトークンだけを書き換えると、"
+        "{positions}のロジットが最大ロジットの {change:.0e} 動きました{where}。"
+        "よくある原因：`self.training` に依存するマスク、訓練時だけ異なるアテンションカーネル。",
+    ),
+    "gradient_from_future": (
+        "The model sees the future: the logits at position {position} have a gradient with respect to the token at "
+        "position {source} ({share:.0e} of the largest). "
+        "Usual cause: a causal mask that is missing, shifted by one, or a large negative number in place of -inf.",
+        "未来が見えています：位置 {position} のロジットが、位置 {source} のトークンに関する勾配を持っています"
+        "（最大の {share:.0e}）。よくある原因：因果マスクの欠落・一つずれ、-inf の代わりの不十分な負の数。",
+    ),
+    "past_ignored": (
+        "The model ignores the past: rewriting every token but the last left the last position's logits as they were. "
+        "Usual cause: an inverted mask, or an attention whose result is not added to the stream.",
+        "過去を見ていません：最後以外のトークンをすべて書き換えても、最後の位置のロジットが変わりません。"
+        "よくある原因：反転したマスク、残差に足されていないアテンションの出力。",
+    ),
+    "previous_token_ignored": (
+        "The model ignores the previous token: rewriting it left the last position's logits as they were. "
+        "Usual cause: a mask shifted by one, or a window that ends before the query.",
+        "直前のトークンを見ていません：書き換えても、最後の位置のロジットが変わりません。"
+        "よくある原因：一つずれたマスク、直前を含まない窓。",
+    ),
+    "length_matters": (
+        "The logits at position {position} depend on how long the text is: cut after {cut} of {length} tokens it gives "
+        "others (by {change:.0e} of the largest{where}). Usual cause: a mean, norm or scale over the row's length, "
+        "or positions counted from its end.",
+        "位置 {position} のロジットが文の長さで変わります：{length} トークンのうち {cut} で切ると異なる値になります"
+        "（最大ロジットの {change:.0e}{where}）。"
+        "よくある原因：行の長さに関する平均・正規化・尺度、末尾から数えた位置。",
+    ),
+    "cache_differs": (
+        "With the KV cache the logits differ from position {position} on (chunks {chunks}; by up to {change:.0e} of "
+        "the largest{where}). Usual cause: positions that restart with every chunk, a mask for the wrong number of "
+        "keys, or a window that forgets one token too many.",
+        "KV キャッシュを使うと、位置 {position} からロジットが変わります（チャンク {chunks}、最大ロジットの"
+        " {change:.0e}{where}）。"
+        "よくある原因：チャンクごとに 0 へ戻る位置、キーの数に合わないマスク、一つ余計に忘れる窓。",
+    ),
+    "documents_meet": (
+        "Packed documents meet: in a row of documents of {lengths} tokens, number {document} has other logits than "
+        "alone, from its position {position} on (by up to {change:.0e} of the largest). "
+        "Usual cause: a mask that does not compare document ids, or positions that do not restart.",
+        "詰め合わせた文書が混ざっています：長さ {lengths} の文書の行で、{document} 番の文書のロジットが、単独のときと"
+        "位置 {position} から異なります（最大ロジットの {change:.0e}）。"
+        "よくある原因：文書番号を比べないマスク、文書ごとに 0 へ戻らない位置。",
+    ),
+    "rows_meet": (
+        "Rows of a batch meet: row {row} has other logits than alone, from position {position} on (by up to "
+        "{change:.0e} of the largest). Usual cause: a norm over the batch, or a reshape that mixes batch and time.",
+        "バッチの行が混ざっています：{row} 行目のロジットが、単独のときと位置 {position} から異なります"
+        "（最大ロジットの {change:.0e}）。よくある原因：バッチ方向の正規化、バッチと時間を混ぜる reshape。",
+    ),
+    "padding_matters": (
+        "Padding on the {side} changes the logits of row {row}'s real tokens (by up to {change:.0e} of the largest). "
+        "Usual cause: padding that is attended to, or counted as a position.",
+        "パディング（{side}）が、{row} 行目の本物のトークンのロジットを変えます（最大ロジットの {change:.0e}）。"
+        "よくある原因：パディングへのアテンション、位置に数えられたパディング。",
+    ),
+    "wrong_loss": (
+        "The loss is not the sum of -log p(next token): {loss:.4f} over {count} targets, where the logits give "
+        "{expected:.4f} over {targets}. Usual cause: labels shifted once too often or not at all, a mean in place of a "
+        "sum, or padding that counts.",
+        "損失が -log p(次のトークン) の和になっていません：{count} 個の正解で {loss:.4f} ですが、ロジットからは"
+        " {targets} 個で {expected:.4f} です。"
+        "よくある原因：ずらし忘れたか二重にずらしたラベル、和の代わりの平均、数えられたパディング。",
+    ),
+    "accumulation_differs": (
+        "Sixteen rows give another gradient in batches of {size} than in one (`{parameter}` by {change:.0e}). "
+        "Usual cause: a loss that is averaged within a micro-batch, so that short rows weigh too much.",
+        "16 行の勾配が、{size} 行ずつと一度とで異なります（`{parameter}` で {change:.0e}）。"
+        "よくある原因：マイクロバッチ内で平均した損失（短い行が重くなります）。",
+    ),
+    "backend_differs": (
+        "The backend `{backend}` gives other logits from position {position} on (by up to {change:.0e} of the "
+        "largest). Usual cause: a fused kernel with another mask, scale or sink than the specification.",
+        "バックエンド `{backend}` のロジットが位置 {position} から異なります（最大ロジットの {change:.0e}）。"
+        "よくある原因：仕様と異なるマスク・尺度・シンクを渡された融合カーネル。",
+    ),
+    "backend_gradient_differs": (
+        "The backend `{backend}` gives the same logits and another gradient (`{parameter}` by {change:.0e}). "
+        "Usual cause: a wrong backward pass.",
+        "バックエンド `{backend}` はロジットが同じでも勾配が異なります（`{parameter}` で {change:.0e}）。"
+        "よくある原因：誤った逆伝播。",
+    ),
+    "reference_differs": (
+        "The logits are not those of the independent reference, from position {position} on (by up to {change:.0e} of "
+        "the largest{where}). Usual cause: a formula in that part that differs from the paper's: a scale, an axis, the "
+        "order of heads, a norm.",
+        "ロジットが独立した参照実装と位置 {position} から異なります（最大ロジットの {change:.0e}{where}）。"
+        "よくある原因：論文と異なる式（尺度、軸、ヘッドの順序、正規化）。",
+    ),
+    "below_noise_floor": (
+        "Trained on random tokens the loss fell to {loss:.3f} nats after {step} steps, below the {floor:.3f} that is "
+        "possible. The model is given its targets. "
+        "Usual cause: a mask that shows the future, or targets that are not shifted.",
+        "でたらめなトークンで訓練すると、{step} ステップで損失が {loss:.3f} nat（下限は {floor:.3f}）に下がりました。"
+        "正解が漏れています。よくある原因：未来が見えるマスク、ずらされていない正解。",
+    ),
+    "initial_loss": (
+        "A new model's loss on random tokens is {loss:.2f} nats, but should be about ln V = {guess:.2f}. "
+        "Usual cause: initial weights that are too large, or a loss that sums where it should average.",
+        "新しいモデルの、でたらめなトークンでの損失が {loss:.2f} nat です（ln V = {guess:.2f} 程度のはずです）。"
+        "よくある原因：大きすぎる初期値、平均すべきところで和をとる損失。",
+    ),
+    "gradient_missing": (
+        "{count} parameters get no gradient: {parameters}. "
+        "Usual cause: `detach` or `no_grad` on the way, or a part that is never used.",
+        "{count} 個のパラメータに勾配が届きません：{parameters}。"
+        "よくある原因：途中の `detach` や `no_grad`、使われていない部分。",
+    ),
+    "gradient_not_finite": (
+        "{count} parameters get a gradient that is not finite: {parameters}. "
+        "Usual cause: a square root or logarithm at 0, or a softmax over a row that is wholly masked.",
+        "{count} 個のパラメータの勾配が有限ではありません：{parameters}。"
+        "よくある原因：0 での平方根や対数、全体がマスクされた行のソフトマックス。",
+    ),
+    "gradient_wrong": (
+        "The gradient is not the derivative of the loss; it is most wrong for `{parameter}` (by {share:.0e} of the "
+        "whole). Usual cause: a `detach` on one path or head, or a wrong custom backward pass.",
+        "勾配が損失の微分と一致しません。最も違うのは `{parameter}` です（全体の {share:.0e}）。"
+        "よくある原因：一部の経路やヘッドの `detach`、誤った自作の逆伝播。",
+    ),
+    "does_not_learn": (
+        "Sixty steps on one small batch brought the loss from {before:.2f} to {after:.2f} only. "
+        "Usual cause: a part without gradient, a wrong sign, or a loss that does not depend on the weights.",
+        "小さなバッチ一つで 60 ステップ訓練しても、損失は {before:.2f} から {after:.2f} にしかなりません。"
+        "よくある原因：勾配のない部分、符号の誤り、重みによらない損失。",
+    ),
+    "update_size": (
+        "One step of the optimizer moves `{parameter}` by {moved:.1e}, and it is {size:.1e} large. "
+        "Usual cause: a parameter that the optimizer was not given, or a learning rate that is far off.",
+        "最適化の 1 ステップで `{parameter}`（大きさ {size:.1e}）が {moved:.1e} 動きます。"
+        "よくある原因：最適化に渡されていないパラメータ、桁の違う学習率。",
+    ),
+    "update_raises_loss": (
+        "One step of the optimizer raises the loss of its own batch from {before:.3f} to {after:.3f}. "
+        "Usual cause: a step against the gradient, or a learning rate that is far too large.",
+        "最適化の 1 ステップで、そのバッチの損失が {before:.3f} から {after:.3f} に上がります。"
+        "よくある原因：逆向きの更新、大きすぎる学習率。",
+    ),
+    "raised": (
+        "The model raised {error} where it should have answered: {text} ({file}, line {line})",
+        "答えるはずのところで、モデルが {error} を送出しました：{text}（{file}、{line} 行）",
+    ),
+    "text_changed": (
+        "The tokenizer does not give back {text!r}; it comes back as {back!r}. "
+        "Usual cause: a normaliser, lower-casing, or an unknown token. Bits per byte would not be comparable.",
+        "トークナイザーが {text!r} を元に戻せず、{back!r} になります。"
+        "よくある原因：正規化、小文字化、未知語トークン。バイトあたりのビット数が比較できなくなります。",
+    ),
+    "bytes_differ": (
+        "Document {document} of '{source}' has {bytes} bytes, but its tokens stand for {found}. "
+        "Usual cause: special tokens or word-boundary marks that are counted as text.",
+        "'{source}' の文書 {document} は {bytes} バイトですが、トークンが表すのは {found} バイトです。"
+        "よくある原因：本文として数えられた特殊トークンや単語境界の記号。",
+    ),
+    "targets_not_next": (
+        "The target at position {position} of row {row} is token {found}, but the next token is {expected}. "
+        "Usual cause: labels shifted once too often or not at all.",
+        "{row} 行目の位置 {position} の正解が {found} ですが、次のトークンは {expected} です。"
+        "よくある原因：ずらし忘れたか、二重にずらしたラベル。",
+    ),
+    "batch_changes": (
+        "Step {step} was given other tokens when it was asked for again, so a resumed run would not repeat it. "
+        "Usual cause: a random state that is shared or not saved.",
+        "ステップ {step} をもう一度求めると、別のトークンになりました。再開した訓練が一致しなくなります。"
+        "よくある原因：共有された、または保存されない乱数の状態。",
+    ),
+    "document_ids_wrong": (
+        "Row {row} changes its document at position {position}, where no document begins. "
+        "Usual cause: ids counted from the target's side, off by one.",
+        "{row} 行目の位置 {position} で文書番号が変わりますが、そこから始まる文書はありません。"
+        "よくある原因：正解側から数えた、一つずれた番号。",
+    ),
+    "held_out_seen": (
+        "Of {documents} validation documents of '{source}', {copies} are also training documents and {sharing} share a "
+        "passage of {passage} with one: validation figures flatter the model.",
+        "'{source}' の検証用の文書 {documents} 件のうち、{copies} 件は訓練用にもあり、{sharing} 件は {passage} の一致が"
+        "あります。検証の数値は実際より良く見えます。",
+    ),
+    "no_module": ("not a torch module: its weights are out of reach", "torch のモジュールではないため重みに触れません"),
+    "no_embedding": (
+        "no submodule turns the tokens into vectors",
+        "トークンをベクトルにする部分モジュールがありません",
+    ),
+    "no_cached": ("no KV cache is known", "KV キャッシュの使い方が不明です"),
+    "no_packed": ("no way to pack documents is known", "文書の詰め合わせ方が不明です"),
+    "no_padded": ("no way to tell padding is known", "パディングの伝え方が不明です"),
+    "no_loss": ("the model computes no loss", "モデルが損失を計算しません"),
+    "no_fresh": ("no way to a newly initialised model is known", "新しく初期化する方法が不明です"),
+    "no_spellings": ("only one backend", "バックエンドは一つだけです"),
+    "no_reference": ("no reference for this kind of model", "この種のモデルの参照実装がありません"),
+    "no_optimizer": ("no optimizer was given", "オプティマイザーが渡されていません"),
+    "no_data": ("no data was given", "データが渡されていません"),
+    "unknown_to_reference": ("the reference does not know this architecture", "参照実装にない構造です"),
+    "needs_float64": ("the model rounds to float32 on its way", "途中で float32 に丸めるモデルです"),
+}
+"""Code of a verdict -> what it says. `{where}` is the submodule where two computations part, if it is known."""
+
+
+def default_language() -> Language:
+    """Japanese where the locale is Japanese, otherwise English."""
+    names = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    chosen = next((name for name in names if name), None) or locale.getlocale()[0] or ""
+    return "ja" if chosen.lower().startswith("ja") else "en"
+
+
+def title(check: str, language: Language = "en") -> str:
+    """What a check stands for."""
+    return TITLES[check][language == "ja"]
+
+
+def sentence(verdict: Verdict, language: Language = "en") -> str:
+    """What a verdict says: what is wrong, where, and what usually causes it."""
+    return SENTENCES[verdict.code][language == "ja"].format(**_words(verdict.values, language))
+
+
+def _words(values: dict[str, Any], language: Language) -> dict[str, Any]:
+    words = dict(values)
+    where = words.get("where")
+    if language == "ja":
+        words["where"] = f"、`{where}` から" if where else ""
+    else:
+        words["where"] = f", first in `{where}`" if where else ""
+    if "first" in words:
+        first, last = words["first"], words["last"]
+        if language == "ja":
+            words["positions"] = f"位置 {first}" if first == last else f"位置 {first}〜{last}"
+        else:
+            words["positions"] = f"position {first}" if first == last else f"positions {first} to {last}"
+    if "parameters" in words and isinstance(words["parameters"], list):
+        words["parameters"] = ", ".join(words["parameters"])
+    return words
