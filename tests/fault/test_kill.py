@@ -84,7 +84,7 @@ def test_killed_at_three_random_steps_and_resumed(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG, encoding="utf-8")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(config, whole).wait() == 0
+    uninterrupted = start(config, whole)
 
     moments = sorted(random.sample(range(2, STEPS - 20), 3))  # 20 steps are left to be killed in
     for moment in moments:
@@ -95,6 +95,7 @@ def test_killed_at_three_random_steps_and_resumed(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, moments
     assert start(config, killed).wait() == 0
+    assert uninterrupted.wait() == 0
 
     expected = entries(whole)
     assert len(expected) == STEPS + 4

@@ -64,7 +64,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(model: La
 def test_senseless_arguments_are_refused(model: LanguageModel) -> None:
     with pytest.raises(ValueError, match="no token"):
         Generation(model, [], GREEDY)
-    with pytest.raises(ValueError, match="max_tokens is 0"):
+    with pytest.raises(UserError, match="max_tokens is 0"):
         Generation(model, PROMPT, GREEDY, max_tokens=0)
 
 

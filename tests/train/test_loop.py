@@ -205,14 +205,14 @@ def test_a_run_is_not_overwritten_and_not_invented(run: Run, tmp_path: Path) -> 
     [
         ({"seed": 1}, "train.seed = 0, and now it is 1"),
         ({"optimizer": {"kind": "adamw", "learning_rate": 0.02}}, "train.optimizer.learning_rate = 0.01, and"),
-        ({"model": {"dropout": 0.2}}, "model.dropout = 0.1, and now it is 0.2"),
+        ({"model": {"dropout": 0.2}}, r"model\.dropout = 0\.1, and now it is 0\.2"),
         ({"schedule": {"kind": "cosine"}}, 'train.schedule.kind = "wsd", and now it is "cosine"'),
         ({"steps": 5}, "train.steps = 6, and now it is 5"),
     ],
 )
 def test_a_run_goes_on_only_as_what_it_was(run: Run, change: dict[str, Any], key: str) -> None:
     run()
-    with pytest.raises(UserError, match=f"was trained with {key}.* a run is one computation"):
+    with pytest.raises(UserError, match=rf"was trained with {key}.* a run is one computation"):
         run(resume=True, **change)
 
 
@@ -238,7 +238,7 @@ def test_a_run_goes_on_only_with_its_own_text(run: Run, data_dir: Path) -> None:
     run(steps=3)
     try:
         path.write_text(text.replace("apples", "cherries"), encoding="utf-8")
-        with pytest.raises(UserError, match="The training text of 'local-en' is not what '.*' began with"):
+        with pytest.raises(UserError, match=r"The training text of 'local-en' is not what '.*' began with"):
             run(steps=3, resume=True)
     finally:
         path.write_text(text, encoding="utf-8")
