@@ -99,6 +99,10 @@ def train(
 
     session = describe_session(progress.step, model, config.backend, diagnosis)
     files = write_run(run_dir, config, data, diagnosis, session)
+    display.say(
+        f"Training {session['parameters']:,} parameters on {session['device']}, in {config.train.precision}, "
+        f"with attention by {config.backend.attention}."
+    )
     metrics = Metrics(run_dir, step=progress.step, tensorboard=config.train.tensorboard)
     training = Training(config.train, model, optimizer, data, progress, checkpoints, files, metrics, display)
     try:

@@ -1,0 +1,63 @@
+"""The gate: a model that sees the future is not trained, and a skipped doctor leaves a trace."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from tsumiki.doctor import check_receipt
+from tsumiki.errors import UserError
+from tsumiki.models import load_model
+from tsumiki.nn.attention import VARIANTS, GroupedQueryAttention, Mask
+from tsumiki.spec import spec
+from tsumiki.train import RunConfig, train
+
+MakeConfig = Callable[..., RunConfig]
+
+
+class Leaking(GroupedQueryAttention):
+    """Attention whose mask was forgotten."""
+
+    @spec
+    class Config(GroupedQueryAttention.Config):
+        variant: Literal["leaking"] = "leaking"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, config: Any, **options: Any) -> None:
+        super().__init__(config, **options)
+        self.mask = Mask(causal=False)
+
+
+@pytest.fixture
+def leaking(monkeypatch: pytest.MonkeyPatch, make_config: MakeConfig) -> RunConfig:
+    monkeypatch.setitem(VARIANTS, "leaking", Leaking)
+    attention = {"variant": "leaking", "num_heads": 2, "num_kv_heads": 1, "head_dim": 4}
+    return make_config(model={"attention": attention})
+
+
+def test_a_leaking_model_is_not_trained(leaking: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must not be trained \(causality\): The model sees the future"):
+        train(leaking, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_skipping_the_doctor_leaves_a_trace(
+    leaking: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(leaking, tmp_path / "run", device="cpu", skip_doctor=True)
+    assert "Warning: the doctor was skipped" in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
+    assert [session["doctor"] for session in manifest["sessions"]] == ["skipped"]
+    assert not list((tmp_path / "run").rglob("doctor.json"))
+
+
+def test_a_sound_model_carries_its_receipt(make_config: MakeConfig, tmp_path: Path) -> None:
+    result = train(make_config(steps=1), tmp_path / "run", device="cpu")
+    receipts = [directory / "doctor.json" for directory in (result.run_dir, result.checkpoint)]
+    assert receipts[0].read_bytes() == receipts[1].read_bytes()
+    receipt = json.loads(receipts[1].read_text(encoding="utf-8"))
+    assert receipt["ok"]
+    assert check_receipt(receipt, load_model(result.checkpoint)) == []
+    manifest = json.loads((result.run_dir / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["sessions"][0]["doctor"] == "passed"
