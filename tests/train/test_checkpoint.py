@@ -101,7 +101,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         UserError,
         match=r"Checkpoint step-000020 could not be written: no space left on device\. "
-        r"The last good checkpoint is '.*step-000010'; mend the cause and resume from there\.",
+        r"The last good checkpoint is '.*step-000010'\. Mend the cause, then resume the training\.",
     ):
         save(checkpoints, 20)
     assert list((tmp_path / "checkpoints").iterdir()) == [before]

@@ -126,7 +126,8 @@ class Checkpoints:
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise UserError(
-                f"Checkpoint {final.name} could not be written: {reason(error)}. {self.way_back()}"
+                f"Checkpoint {final.name} could not be written: {reason(error)}. {self.last_good()} "
+                "Mend the cause, then resume the training."
             ) from error
         self._delete_old()
         return final
@@ -161,11 +162,9 @@ class Checkpoints:
             )
         return state
 
-    def way_back(self) -> str:
-        """The end of a sentence about something that stopped the training."""
-        if self.last is None:
-            return "There is no earlier checkpoint."
-        return f"The last good checkpoint is '{self.last}'; mend the cause and resume from there."
+    def last_good(self) -> str:
+        """A sentence about what is left when something went wrong."""
+        return "There is no checkpoint yet." if self.last is None else f"The last good checkpoint is '{self.last}'."
 
     def _way_around(self, damaged: Path) -> str:
         earlier = [path for path in self.all() if step_of(path) < step_of(damaged)]
@@ -210,9 +209,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write a text file so that a kill or a power failure leaves the old one or the new one, nothing between."""
     partial = path.with_name(f".{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    synchronise(partial)
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        synchronise(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     synchronise(path.parent)
 
 

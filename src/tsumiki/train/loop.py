@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -105,12 +105,8 @@ def train(
     )
     metrics = Metrics(run_dir, step=progress.step, tensorboard=config.train.tensorboard)
     training = Training(config.train, model, optimizer, data, progress, checkpoints, files, metrics, display)
-    try:
-        with StopSignals() as stop:
-            evaluation = training.run(stop)
-    finally:
-        metrics.close()
-        display.close()
+    with closing(display), closing(metrics), StopSignals() as stop:
+        evaluation = training.run(stop)
     return RunResult(run_dir, checkpoints.at(config.train.steps), evaluation)
 
 
@@ -149,8 +145,9 @@ class Training:
         self.optimizer = optimizer
         self.schedule = build_schedule(config.schedule, config.steps)
         self.stream = TrainingStream(data.train, seq_len=config.seq_len, seed=config.seed)
+        rows = min(16, config.micro_batch_size or config.batch_size)  # logits of no more rows than training has
         self.validation = [
-            ValidationSet(source, seq_len=config.seq_len, max_bytes=config.evaluate_max_bytes)
+            ValidationSet(source, seq_len=config.seq_len, max_bytes=config.evaluate_max_bytes, batch_size=rows)
             for source in data.validation
         ]
         self.data = data
@@ -278,8 +275,8 @@ class Training:
         return UserError(
             f"Step {step} gave a loss of {figures['loss']} and a gradient of norm {figures['gradient_norm']}, from "
             f"{len(documents)} documents, {documents[0][1]} of {documents[0][0]} first; '{report}' lists them all. "
-            f"Nothing of this step was kept. {self.checkpoints.way_back()} "
-            "A lower learning rate or a longer warm-up usually helps."
+            f"Nothing of this step was kept. {self.checkpoints.last_good()} "
+            "Look at the documents, or begin a run with a lower learning rate or a longer warm-up."
         )
 
 

@@ -44,10 +44,10 @@ def describe_session(
 
 
 def device_name(device: torch.device) -> str:
-    """The device and its maker's name for it: "cuda:0, NVIDIA H100"."""
+    """The device and what it is: "cuda:0 (NVIDIA H100)", "cpu (x86_64, AVX512)"."""
     if device.type == "cuda":
-        return f"{device}, {torch.cuda.get_device_name(device)}"
-    return f"{device}, {platform.processor() or platform.machine()}"
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
 
 
 def tsumiki_revision() -> str | None:

@@ -118,7 +118,8 @@ def write_run(
         The files that every checkpoint has a copy of.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    data.tokenizer.save(run_dir / TOKENIZER)
+    data.tokenizer.save(run_dir / f".{TOKENIZER}")
+    (run_dir / f".{TOKENIZER}").replace(run_dir / TOKENIZER)
     earlier = read_json(run_dir / MANIFEST)["sessions"] if (run_dir / MANIFEST).is_file() else []
     manifest = {"name": config.name, "seed": config.train.seed, "data": data.manifest, "sessions": [*earlier, session]}
     write_json(run_dir / MANIFEST, manifest)
