@@ -15,11 +15,13 @@ class BackendConfig:
     Args:
         attention: `eager`; `sdpa`, PyTorch's scaled_dot_product_attention; `flex`, FlexAttention (arXiv 2412.05496).
         activation: `eager`, or `torch` with PyTorch's own SiLU.
+        experts: of a mixture of experts: `eager`, or `grouped`, with the tokens sorted by expert.
         cross_entropy: `eager`, or `torch` with PyTorch's own cross-entropy.
     """
 
     attention: str = "sdpa"
     activation: Literal["eager", "torch"] = "torch"
+    experts: Literal["eager", "grouped"] = "grouped"
     cross_entropy: Literal["eager", "torch"] = "torch"
 
     def __post_init__(self) -> None:

@@ -6,12 +6,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tsumiki.kernels import BackendConfig
-from tsumiki.kernels.activation import ACTIVATIONS
+from tsumiki.kernels.feed_forward import build_feed_forward
 from tsumiki.models.language_model import DecoderConfig, LanguageModel
 from tsumiki.nn.attention import VARIANTS, AttentionContext
 from tsumiki.nn.dropout import Dropout
 from tsumiki.nn.embedding import Embedding
-from tsumiki.nn.feed_forward import FEED_FORWARDS
+from tsumiki.nn.feed_forward import MixtureOfExperts, Routing
 from tsumiki.nn.kv_cache import KVCache, LayerCache
 from tsumiki.nn.linear import Linear
 from tsumiki.nn.norm import LayerNorm
@@ -63,12 +63,13 @@ class GPT2(LanguageModel):
         documents: Int[Tensor, "B T"] | None = None,
         positions: Int[Tensor, "B T"] | None = None,
         cache: KVCache | None = None,
+        routings: list[Routing] | None = None,
     ) -> Float[Tensor, "B T {self.config.d_model}"]:
         """The residual stream after the final norm."""
         context = self.attention_context(ids, documents=documents, positions=positions, cache=cache)
         x = self.dropout(self.embedding(ids) + self.position(context.positions.clamp(min=0)))
         for number, layer in enumerate(self.layers):
-            x = layer(x, context, None if cache is None else cache.layers[number])
+            x = layer(x, context, None if cache is None else cache.layers[number], routings)
         return self.norm(x)
 
 
@@ -88,20 +89,27 @@ class Layer(nn.Module):
             std=config.init_std,
             residual_std=config.residual_std,
             dropout=config.dropout,
+            norm_eps=config.norm_eps,
         )
         self.feed_forward_norm = LayerNorm(config.d_model, eps=config.norm_eps)
-        self.feed_forward = FEED_FORWARDS[config.feed_forward.variant](
+        self.feed_forward = build_feed_forward(
             config.feed_forward,
+            backend,
             d_model=config.d_model,
             std=config.init_std,
             residual_std=config.residual_std,
-            activations=ACTIVATIONS[backend.activation],
         )
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Float[Tensor, "B T E"], context: AttentionContext, cache: LayerCache | None
+        self,
+        x: Float[Tensor, "B T E"],
+        context: AttentionContext,
+        cache: LayerCache | None,
+        routings: list[Routing] | None,
     ) -> Float[Tensor, "B T E"]:
         """The stream with this block's two updates added."""
         x = x + self.dropout(self.attention(self.attention_norm(x), context, cache))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        h = self.feed_forward_norm(x)
+        is_mixture = isinstance(self.feed_forward, MixtureOfExperts)
+        return x + self.dropout(self.feed_forward(h, routings) if is_mixture else self.feed_forward(h))

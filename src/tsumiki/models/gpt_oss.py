@@ -1,4 +1,4 @@
-"""The GPT-OSS family: RMSNorm, RoPE, grouped-query attention, SwiGLU; here with one dense expert."""
+"""The GPT-OSS family: RMSNorm, RoPE, grouped-query attention, SwiGLU, dense or as a mixture of experts."""
 
 from typing import Literal
 
@@ -6,11 +6,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tsumiki.kernels import BackendConfig
-from tsumiki.kernels.activation import ACTIVATIONS
+from tsumiki.kernels.feed_forward import build_feed_forward
 from tsumiki.models.language_model import DecoderConfig, LanguageModel
 from tsumiki.nn.attention import VARIANTS, AttentionContext
 from tsumiki.nn.embedding import Embedding
-from tsumiki.nn.feed_forward import FEED_FORWARDS
+from tsumiki.nn.feed_forward import MixtureOfExperts, Routing
 from tsumiki.nn.kv_cache import KVCache, LayerCache
 from tsumiki.nn.linear import Linear
 from tsumiki.nn.norm import RMSNorm
@@ -21,11 +21,11 @@ from tsumiki.spec import spec
 class GPTOSS(LanguageModel):
     """x += attention(norm(x)); x += feed_forward(norm(x)); logits = norm(x) Wᵀ, with positions by RoPE.
 
-    GPT-OSS (arXiv 2508.10925) in its dense form: where GPT-OSS routes each token to 4 of many experts, this family has
-    one. With biases, sinks, `sliding_layers: even` and the clamped SwiGLU its blocks are GPT-OSS's; without them, and
-    with QK-norm, they are Qwen3's and Llama's.
+    With biases, sinks, `sliding_layers: even`, an untied head and `moe` with the clamped SwiGLU this is GPT-OSS (arXiv
+    2508.10925); the clamped `swiglu` is its dense form, with one expert. Without biases and sinks, and with the plain
+    `swiglu`, it is Llama (arXiv 2302.13971), and with QK-norm besides Qwen3 (arXiv 2505.09388).
 
-    RoPE と RMSNorm と SwiGLU を使う、GPT-OSS 型のデコーダーです。専門家（expert）は一つだけです。
+    RoPE と RMSNorm と SwiGLU を使う、GPT-OSS 型のデコーダーです。
     """
 
     @spec
@@ -73,12 +73,13 @@ class GPTOSS(LanguageModel):
         documents: Int[Tensor, "B T"] | None = None,
         positions: Int[Tensor, "B T"] | None = None,
         cache: KVCache | None = None,
+        routings: list[Routing] | None = None,
     ) -> Float[Tensor, "B T {self.config.d_model}"]:
         """The residual stream after the final norm."""
         context = self.attention_context(ids, documents=documents, positions=positions, cache=cache)
         x = self.embedding(ids)
         for number, layer in enumerate(self.layers):
-            x = layer(x, context, None if cache is None else cache.layers[number])
+            x = layer(x, context, None if cache is None else cache.layers[number], routings)
         return self.norm(x)
 
 
@@ -97,19 +98,26 @@ class Layer(nn.Module):
             window=window,
             std=config.init_std,
             residual_std=config.residual_std,
+            norm_eps=config.norm_eps,
         )
         self.feed_forward_norm = RMSNorm(config.d_model, eps=config.norm_eps)
-        self.feed_forward = FEED_FORWARDS[config.feed_forward.variant](
+        self.feed_forward = build_feed_forward(
             config.feed_forward,
+            backend,
             d_model=config.d_model,
             std=config.init_std,
             residual_std=config.residual_std,
-            activations=ACTIVATIONS[backend.activation],
         )
 
     def forward(
-        self, x: Float[Tensor, "B T E"], context: AttentionContext, cache: LayerCache | None
+        self,
+        x: Float[Tensor, "B T E"],
+        context: AttentionContext,
+        cache: LayerCache | None,
+        routings: list[Routing] | None,
     ) -> Float[Tensor, "B T E"]:
         """The stream with this block's two updates added."""
         x = x + self.attention(self.attention_norm(x), context, cache)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        h = self.feed_forward_norm(x)
+        is_mixture = isinstance(self.feed_forward, MixtureOfExperts)
+        return x + (self.feed_forward(h, routings) if is_mixture else self.feed_forward(h))

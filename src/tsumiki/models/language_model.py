@@ -11,7 +11,8 @@ from tsumiki.kernels import BackendConfig
 from tsumiki.kernels.attention import BACKENDS
 from tsumiki.kernels.cross_entropy import CROSS_ENTROPIES
 from tsumiki.nn.attention import VARIANTS, AttentionConfig, AttentionContext
-from tsumiki.nn.feed_forward import FEED_FORWARDS, FeedForwardConfig
+from tsumiki.nn.feed_forward import FEED_FORWARDS, FeedForwardConfig, MixtureOfExperts, Routing
+from tsumiki.nn.feed_forward.moe import balance_loss
 from tsumiki.nn.kv_cache import EMPTY, KVCache
 from tsumiki.nn.position import positions_in_documents
 from tsumiki.nn.rope import Rope
@@ -90,8 +91,9 @@ class LanguageModel(nn.Module, ABC):
         documents: Int[Tensor, "B T"] | None = None,
         positions: Int[Tensor, "B T"] | None = None,
         cache: KVCache | None = None,
+        routings: list[Routing] | None = None,
     ) -> Float[Tensor, "B T {self.config.d_model}"]:
-        """The residual stream after the final norm. Arguments as in `forward`."""
+        """The residual stream after the final norm. Arguments as in `forward`, and as in `loss`."""
 
     def forward(
         self,
@@ -131,6 +133,7 @@ class LanguageModel(nn.Module, ABC):
         targets: Int[Tensor, "B T"],
         *,
         documents: Int[Tensor, "B T"] | None = None,
+        routings: list[Routing] | None = None,
     ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
         """The summed cross-entropy in nats (fp32), and the number of targets that it sums over.
 
@@ -138,10 +141,19 @@ class LanguageModel(nn.Module, ABC):
 
         Args:
             targets: the token after each position; -100 where there is none.
+            routings: the caller's list, to which every mixture of experts adds where it sent the tokens.
+
+        While training, a mixture of experts may ask for its load-balancing loss; it is then part of the sum, with the
+        weight `balance_coefficient` a target.
         """
-        logits = self.forward(ids, documents=documents)
-        nats = CROSS_ENTROPIES[self.backend.cross_entropy](logits.flatten(0, 1), targets.flatten())
-        return nats, (targets >= 0).sum()
+        routings = [] if routings is None else routings
+        hidden = self.hidden_states(ids, documents=documents, routings=routings)
+        nats = CROSS_ENTROPIES[self.backend.cross_entropy](self.logits(hidden).flatten(0, 1), targets.flatten())
+        num_targets = (targets >= 0).sum()
+        feed_forward = self.config.feed_forward
+        if self.training and isinstance(feed_forward, MixtureOfExperts.Config) and feed_forward.balance_coefficient > 0:
+            nats = nats + feed_forward.balance_coefficient * num_targets * balance_loss(routings)
+        return nats, num_targets
 
     def new_cache(self, batch_size: int, capacity: int | None = None, *, dtype: torch.dtype | None = None) -> KVCache:
         """An empty KV cache on the model's device.

@@ -1,9 +1,11 @@
 """What a model will cost before it is trained: parameters by part, FLOPs a token, memory."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from tsumiki.models.build import build_model
 from tsumiki.models.language_model import DecoderConfig
+from tsumiki.nn.feed_forward import MixtureOfExperts
 
 PARTS = {
     "embedding": "vocabulary",
@@ -21,6 +23,7 @@ class Plan:
 
     Attributes:
         parameters: by part; `vocabulary` is the embedding and, where untied, the head.
+        active: parameters that take part in computing one token; fewer than all in a mixture of experts.
         forward_flops: floating-point operations a token in the forward pass at full context, a multiply-add counted as
             two; a causal query is counted with the keys that it sees.
         logits_bytes: fp32 logits of one full sequence, the largest activation of a small model.
@@ -28,6 +31,7 @@ class Plan:
     """
 
     parameters: dict[str, int]
+    active: int
     forward_flops: int
     logits_bytes: int
     cache_bytes: int
@@ -66,13 +70,16 @@ class Plan:
 def plan(config: DecoderConfig) -> Plan:
     """Count without allocating: the model is built on PyTorch's meta device."""
     model = build_model(config, device="meta")
+    used_share = _used_share(config)
     parameters: dict[str, int] = {}
-    matrices = 0
+    active = matrices = Fraction(0)
     for name, parameter in model.named_parameters():
         part = next((PARTS[piece] for piece in name.split(".") if piece in PARTS), "norms")
         parameters[part] = parameters.get(part, 0) + parameter.numel()
+        used = parameter.numel() * (used_share if ".experts." in name else 1)
+        active += used
         if part in ("attention", "feed-forward") and parameter.ndim >= 2:
-            matrices += parameter.numel()
+            matrices += used
     head = config.vocab_size * config.d_model
 
     attention = config.attention
@@ -82,10 +89,19 @@ def plan(config: DecoderConfig) -> Plan:
     kept = sum(min(window or config.max_seq_len, config.max_seq_len) for window in config.windows)
     return Plan(
         parameters=parameters,
+        active=int(active),
         forward_flops=round(2 * (matrices + head) + attention_flops),
         logits_bytes=4 * config.max_seq_len * config.vocab_size,
         cache_bytes=4 * 2 * kept * attention.num_kv_heads * attention.head_dim,
     )
+
+
+def _used_share(config: DecoderConfig) -> Fraction:
+    """The share of a mixture's experts that one token uses."""
+    mixture = config.feed_forward
+    if not isinstance(mixture, MixtureOfExperts.Config):
+        return Fraction(1)
+    return Fraction(mixture.experts_per_token, mixture.num_experts)
 
 
 def _mean_keys(seq_len: int, window: int | None) -> float:

@@ -12,7 +12,7 @@ Read in this order: `linear`, `embedding`, `norm`, `softmax`, `activation`, `pos
 from tsumiki.nn.activation import clamped_swiglu, gelu, gelu_tanh, glu, sigmoid, silu, swiglu
 from tsumiki.nn.dropout import Dropout
 from tsumiki.nn.embedding import Embedding
-from tsumiki.nn.feed_forward import GeluFeedForward, SwiGLUFeedForward
+from tsumiki.nn.feed_forward import GeluFeedForward, MixtureOfExperts, SwiGLUFeedForward
 from tsumiki.nn.linear import Linear
 from tsumiki.nn.loss import cross_entropy
 from tsumiki.nn.norm import LayerNorm, RMSNorm
@@ -27,6 +27,7 @@ __all__ = [
     "LayerNorm",
     "LearnedPosition",
     "Linear",
+    "MixtureOfExperts",
     "RMSNorm",
     "Rope",
     "RopeConfig",

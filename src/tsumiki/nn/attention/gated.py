@@ -44,8 +44,17 @@ class GatedAttention(GroupedQueryAttention):
         std: float,
         residual_std: float,
         dropout: float = 0.0,
+        norm_eps: float = 1e-5,
     ) -> None:
-        super().__init__(config, d_model=d_model, window=window, std=std, residual_std=residual_std, dropout=dropout)
+        super().__init__(
+            config,
+            d_model=d_model,
+            window=window,
+            std=std,
+            residual_std=residual_std,
+            dropout=dropout,
+            norm_eps=norm_eps,
+        )
         self.gates_per_head = config.head_dim if config.gate == "elementwise" else 1
         num_gates = config.num_heads * self.gates_per_head
         self.gate_proj = Linear(d_model, num_gates, std=std) if config.gate_input == "query" else Constant(num_gates)

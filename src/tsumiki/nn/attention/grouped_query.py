@@ -29,6 +29,7 @@ class GroupedQueryAttention(nn.Module):
         std: standard deviation of the initial weights.
         residual_std: the same for the output projection, which writes into the residual stream.
         dropout: probability with which an attention weight is dropped while training.
+        norm_eps: added to the mean square in the norms of queries and keys.
     """
 
     @spec
@@ -46,6 +47,7 @@ class GroupedQueryAttention(nn.Module):
         std: float,
         residual_std: float,
         dropout: float = 0.0,
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.d_model, self.head_dim = d_model, config.head_dim
@@ -56,8 +58,8 @@ class GroupedQueryAttention(nn.Module):
         self.k_proj = Linear(d_model, kv_width, bias=config.bias, std=std)
         self.v_proj = Linear(d_model, kv_width, bias=config.bias, std=std)
         self.o_proj = Linear(q_width, d_model, bias=config.bias, std=residual_std)
-        self.q_norm = RMSNorm(config.head_dim) if config.qk_norm else None
-        self.k_norm = RMSNorm(config.head_dim) if config.qk_norm else None
+        self.q_norm = RMSNorm(config.head_dim, eps=norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(config.head_dim, eps=norm_eps) if config.qk_norm else None
         self.sinks = nn.Parameter(torch.zeros(config.num_heads)) if config.sinks else None
 
     def forward(

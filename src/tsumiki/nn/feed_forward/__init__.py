@@ -7,12 +7,21 @@ from typing import Any
 
 from tsumiki.nn.feed_forward.config import FeedForwardConfig
 from tsumiki.nn.feed_forward.gelu import GeluFeedForward
+from tsumiki.nn.feed_forward.moe import MixtureOfExperts, Routing
 from tsumiki.nn.feed_forward.swiglu import SwiGLUFeedForward
 
 FEED_FORWARDS: dict[str, type[Any]] = {
     "gelu": GeluFeedForward,
     "swiglu": SwiGLUFeedForward,
+    "moe": MixtureOfExperts,
 }
 """Name in a configuration -> block."""
 
-__all__ = ["FEED_FORWARDS", "FeedForwardConfig", "GeluFeedForward", "SwiGLUFeedForward"]
+__all__ = [
+    "FEED_FORWARDS",
+    "FeedForwardConfig",
+    "GeluFeedForward",
+    "MixtureOfExperts",
+    "Routing",
+    "SwiGLUFeedForward",
+]
