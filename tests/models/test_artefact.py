@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from contract.cases import CASES
@@ -33,10 +34,17 @@ def test_a_model_is_loaded_in_eval_mode_with_its_own_weights(directory) -> None:
     assert torch.equal(model.unembedding, load_file(directory / "model.safetensors")["embedding.weight"])
 
 
-def test_the_weights_keep_the_precision_they_were_saved_in(directory) -> None:
+def test_the_weights_keep_the_precision_they_were_saved_in(directory, tmp_path) -> None:
+    half = tmp_path / "half"
+    half.mkdir()
+    save_model(load_model(directory, dtype=torch.bfloat16), half)
+    assert load_model(half).unembedding.dtype == torch.bfloat16
+    assert load_model(half, dtype=torch.float32).unembedding.dtype == torch.float32
+
+
+def test_weights_of_another_dtype(directory) -> None:
     change(directory, lambda tensors: tensors.update({name: t.bfloat16() for name, t in tensors.items()}))
-    assert load_model(directory).unembedding.dtype == torch.bfloat16
-    assert load_model(directory, dtype=torch.float32).unembedding.dtype == torch.float32
+    assert "'embedding.weight' holds bfloat16, but the weights were saved as float32" in sentence(directory)
 
 
 def test_a_missing_tensor(directory) -> None:
@@ -56,7 +64,70 @@ def test_a_tensor_of_another_shape(directory) -> None:
 
 def test_a_tensor_of_integers(directory) -> None:
     change(directory, lambda tensors: tensors.update({"norm.weight": torch.ones(23, dtype=torch.int32)}))
-    assert "holds torch.int32, but weights are floating-point numbers" in sentence(directory)
+    assert "'norm.weight' holds int32, but the weights were saved as float32" in sentence(directory)
+
+
+EDITS = {
+    "max_seq_len": 30,
+    "norm_eps": 1e-6,
+    "init_std": 0.02,
+    "sliding_window": 4,
+    "sliding_layers": "all",
+    "rope.theta": 10000.0,
+    "rope.scaling.factor": 4.0,
+    "rope.scaling.kind": "linear",
+    "rope.scaling.temperature": False,
+    "attention.sinks": False,
+    "attention.qk_norm": False,
+    "attention.num_kv_heads": 6,
+    "attention.gate_input": "query",
+    "feed_forward.d_ff": 30,
+    "tie_embeddings": False,
+}
+
+
+@pytest.mark.parametrize("field", EDITS)
+def test_a_changed_field_is_named(directory, field: str) -> None:
+    path = directory / "config.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    section, value = content["model"], EDITS[field]
+    *parents, last = field.split(".")
+    for parent in parents:
+        section = section[parent]
+    assert section[last] != value
+    section[last] = value
+    if value == "linear":  # the whole of the other kind, so that the configuration itself is valid
+        content["model"]["rope"]["scaling"] = {"kind": "linear", "factor": 2.0}
+        field = "rope.scaling.beta_fast"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert f"model.{field} is " in sentence(directory)
+    assert "but the weights were saved with" in sentence(directory)
+
+
+def test_a_weight_that_was_changed_shows_in_the_answers(directory) -> None:
+    change(directory, lambda tensors: tensors["layers.1.attention.v_proj.weight"].mul_(1.05))
+    assert "the model answers otherwise than when it was saved" in sentence(directory)
+
+
+def test_code_that_computes_something_else_shows_in_the_answers(directory, monkeypatch) -> None:
+    monkeypatch.setattr("tsumiki.nn.attention.core.rotate", lambda x, rotation: x)
+    assert "or this version of tsumiki computes it differently" in sentence(directory)
+
+
+def test_weights_that_are_not_finite_can_be_saved_and_loaded(directory) -> None:
+    model = load_model(directory)
+    with torch.no_grad():
+        model.unembedding[0] = float("nan")
+    save_model(model, directory)
+    assert load_model(directory).unembedding[0].isnan().all()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"config": {}, "dtype": "float32", "logits": "x"}'])
+def test_a_damaged_fingerprint(directory, content: str) -> None:
+    (directory / "fingerprint.json").write_text(content, encoding="utf-8")
+    assert "fingerprint.json' is damaged" in sentence(directory)
+    (directory / "fingerprint.json").unlink()
+    assert "holds no fingerprint.json, so nothing says what its weights are" in sentence(directory)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])

@@ -1,8 +1,11 @@
-"""A model on disk: `model.safetensors` and `config.yaml`, nothing that can run code.
+"""A model on disk: `model.safetensors`, `config.yaml` and `fingerprint.json`, nothing that can run code.
 
-Loading is strict. Every tensor must be there, with the shape and dtype that the configuration says, and none besides.
+Loading is strict. Every tensor must be there, with the shape that the configuration says and the dtype that was saved,
+and none besides; the configuration must be the one that the weights were saved with; and the model must answer what it
+answered then.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,6 +17,7 @@ from tsumiki.config import dump, dump_yaml, load_mapping, parse
 from tsumiki.errors import UserError
 from tsumiki.kernels import BackendConfig
 from tsumiki.models.build import ModelConfig, build_model
+from tsumiki.models.fingerprint import check_config, check_logits, dtype_name, load_fingerprint, save_fingerprint
 from tsumiki.models.language_model import DecoderConfig, LanguageModel
 
 WEIGHTS = "model.safetensors"
@@ -21,10 +25,11 @@ CONFIG = "config.yaml"
 
 
 def save_model(model: LanguageModel, directory: Path) -> None:
-    """Write a model's weights and configuration into an existing directory."""
+    """Write a model's weights, configuration and fingerprint into an existing directory."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, directory / WEIGHTS)
     (directory / CONFIG).write_text(dump_yaml({"model": dump(model.config)}), encoding="utf-8")
+    save_fingerprint(model.config, tensors, directory)
 
 
 def load_config(directory: Path) -> DecoderConfig:
@@ -52,21 +57,35 @@ def load_model(
     """Read a model; what it is stands beside the weights, so no configuration is asked for.
 
     Args:
-        directory: holds `model.safetensors` and `config.yaml`.
+        directory: holds what `save_model` wrote.
         backend: how the model is computed; the default backend if left out.
         device, dtype: where and as what the weights are kept; their own dtype if left out.
 
     Raises:
-        UserError: a file is missing or damaged, or the weights do not fit the configuration.
+        UserError: a file is missing or damaged, the weights do not fit the configuration, the configuration is not the
+            one that they were saved with, or the model answers otherwise than it did then.
     """
     config = load_config(directory)
     path = directory / WEIGHTS
     tensors = read_tensors(path)
-    model = build_model(config, backend=backend)
-    expected = model.state_dict()
-    check_tensors(tensors, {name: tensor.shape for name, tensor in expected.items()}, path)
-    model.load_state_dict(tensors, assign=True)
-    return model.to(device=device, dtype=dtype).eval()
+    stored = load_fingerprint(directory)
+    check_config(config, stored, directory)
+    shapes = {name: tensor.shape for name, tensor in build_model(config, device="meta").state_dict().items()}
+    check_tensors(tensors, shapes, stored["dtype"], path)
+    check_logits(config, tensors, stored, directory)
+    return model_of(config, tensors, backend=backend).to(device=device, dtype=dtype)
+
+
+def model_of(
+    config: DecoderConfig, tensors: Mapping[str, Tensor], *, backend: BackendConfig | None = None
+) -> LanguageModel:
+    """The model with these weights, in their dtype and in eval mode.
+
+    The weights are copied, not adopted: fp32 sums may depend on how memory is aligned, and a file's is otherwise.
+    """
+    model = build_model(config, backend=backend, dtype=next(iter(tensors.values())).dtype)
+    model.load_state_dict(tensors)
+    return model.eval()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -86,11 +105,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, torch.Size], path: Path) -> None:
-    """Compare names and shapes of what was read with what is expected.
+def check_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], dtype: str, path: Path) -> None:
+    """Compare names, shapes and dtypes of what was read with what is expected.
 
     Raises:
-        UserError: names the first tensor that is missing, unknown, of another shape, or no floating-point number.
+        UserError: names the first tensor that is missing, unknown, of another shape or of another dtype.
     """
     for name, shape in shapes.items():
         if name not in tensors:
@@ -100,8 +119,8 @@ def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, torch.Size], pat
             raise UserError(
                 f"'{path}': '{name}' is {list(found.shape)}, but the configuration beside it says {list(shape)}."
             )
-        if not found.is_floating_point():
-            raise UserError(f"'{path}': '{name}' holds {found.dtype}, but weights are floating-point numbers.")
+        if dtype_name(found) != dtype:
+            raise UserError(f"'{path}': '{name}' holds {dtype_name(found)}, but the weights were saved as {dtype}.")
     unknown = sorted(tensors.keys() - shapes.keys())
     if unknown:
         raise UserError(f"'{path}' holds '{unknown[0]}', which the configuration beside it does not know.")
