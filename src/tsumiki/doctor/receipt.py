@@ -8,12 +8,12 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import nn
 
+from tsumiki import __version__
 from tsumiki.config import dump
 from tsumiki.doctor.adapters import is_transformers
 from tsumiki.doctor.messages import sentence
@@ -63,7 +63,7 @@ def describe_setting(subject: Subject) -> dict[str, Any]:
         "device": str(subject.device),
         "backend": _backend(subject.model),
         "versions": {
-            "tsumiki": version("tsumiki"),
+            "tsumiki": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
         },

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from tsumiki import __version__
 from tsumiki.config import dump
 from tsumiki.doctor import Diagnosis
 from tsumiki.kernels import BackendConfig
 from tsumiki.models import LanguageModel
 
-LIBRARIES = ("tsumiki", "numpy", "safetensors", "tokenizers", "torch")
+LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch")
 
 
 def describe_session(
@@ -37,7 +38,11 @@ def describe_session(
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
-        "versions": {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}},
+        "versions": {
+            "tsumiki": __version__,
+            "python": platform.python_version(),
+            **{library: version(library) for library in LIBRARIES},
+        },
         "git": {"tsumiki": tsumiki_revision(), "working_directory": git_revision(Path())},
         "command": sys.argv,
     }
