@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from tsumiki import __version__
 from tsumiki.config import dump
 from tsumiki.doctor.adapters import is_transformers
 from tsumiki.doctor.messages import sentence
 from tsumiki.doctor.subject import Model, Subject
 from tsumiki.doctor.verdict import Diagnosis, Verdict
 from tsumiki.models import LanguageModel
+from tsumiki.version import __version__
 
 _INCIDENTAL = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
 """What a configuration of transformers says besides the architecture."""

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from tsumiki import __version__
 from tsumiki.config import dump
 from tsumiki.doctor import Diagnosis
 from tsumiki.kernels import BackendConfig
 from tsumiki.models import LanguageModel
+from tsumiki.version import __version__
 
 LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch")
 
