@@ -9,7 +9,7 @@ The model may be any torch module, or any function, from token ids [B, T] to log
 """
 
 from tsumiki.doctor.adapters import TRANSFORMERS, TSUMIKI, packed_by_positions
-from tsumiki.doctor.diagnose import diagnose
+from tsumiki.doctor.checks import diagnose
 from tsumiki.doctor.messages import sentence
 from tsumiki.doctor.receipt import check_receipt, from_json, to_json
 from tsumiki.doctor.subject import Adapter

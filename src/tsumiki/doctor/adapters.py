@@ -61,7 +61,7 @@ def _spellings(model: LanguageModel) -> Mapping[str, Callable[[LanguageModel], L
         return build
 
     backends = {name: BackendConfig(attention=name) for name in BACKENDS}
-    backends["eager"] = BackendConfig(attention="eager", activation="eager", cross_entropy="eager")
+    backends["eager"] = BackendConfig(attention="eager", activation="eager", experts="eager", cross_entropy="eager")
     return {name: spelled(backend) for name, backend in backends.items() if backend != model.backend}
 
 

@@ -35,7 +35,7 @@ def gradient_reach(subject: Subject) -> Verdict:
     Finds parts that are detached, unused, or behind a step without a derivative.
     Misses a part of a parameter, such as one head, that is cut off: see `gradient_is_derivative`.
     """
-    loss = mean_loss(subject, subject.probe, subject.tokens(4, min(65, subject.context), seed=5))
+    loss = mean_loss(subject, subject.probe, subject.tokens(8, min(65, subject.context), seed=5))
     gradients = subject.gradients([loss])
     broken = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
     if broken:

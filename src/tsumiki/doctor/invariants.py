@@ -175,7 +175,7 @@ def past_is_used(subject: Subject) -> Verdict:
     rewritten_nearest[:, -2] = rewritten_all[:, -2]
     for code, other in (("past_ignored", rewritten_all), ("previous_token_ignored", rewritten_nearest)):
         change = difference(before, subject.logits(other)[:, -1:])
-        if change <= 10 * subject.tolerance:
+        if change <= 10 * subject.same_shape_tolerance:
             return failed(code, change=change, length=length)
     return passed(length=length)
 
@@ -213,10 +213,11 @@ def _first(change: Tensor, tolerance: float) -> int:
 def cache(subject: Subject) -> Verdict:
     """Computed through the KV cache, the logits are those computed without: prefill, single steps and odd chunks.
 
-    Over twelve tokens, and past the end of every sliding window.
+    Two rows over twelve tokens, and past the end of every sliding window.
 
     Finds a cache that forgets, shifts or repeats tokens, positions that restart in every step, a mask that is skipped
-    in the prefill or wrong for a chunk, a window that a ring buffer cuts one token too short.
+    in the prefill or wrong for a chunk, rows that share
+    their keys, a window that a ring buffer cuts one token too short.
     Misses a cache that goes wrong after more tokens than were tried.
     """
     chunkings = [*CHUNKINGS, *([window - 1, 1, 1, 1, 6, 1] for window in subject.windows if window > 1)]
@@ -224,7 +225,7 @@ def cache(subject: Subject) -> Verdict:
         length = sum(chunks)
         if length > subject.context:
             continue
-        ids = subject.tokens(1, length)
+        ids = subject.tokens(2, length)
         change = by_position(subject.logits(ids), subject.cached(ids, chunks))
         if change.max() > subject.tolerance:
             position = _first(change, subject.tolerance)

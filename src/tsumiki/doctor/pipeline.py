@@ -27,6 +27,7 @@ class Pipeline:
     def __init__(self, tokenizer: Tokenizer | None, data: PreparedData | None) -> None:
         self.tokenizer: Any = tokenizer if tokenizer is not None or data is None else data.tokenizer
         self.data: Any = data
+        self.stream: Any = None if data is None else TrainingStream(data.train, seq_len=64, seed=0)
 
     def can(self, question: str) -> bool:
         """Whether there is a `tokenizer`, or `data`."""
@@ -76,7 +77,7 @@ def targets(pipeline: Pipeline) -> Verdict:
     Finds labels shifted once too often or not at all, ids off by one, shuffling that a resumed run cannot repeat.
     Misses what happens between the batch and the model.
     """
-    stream = TrainingStream(pipeline.data.train, seq_len=64, seed=0)
+    stream = pipeline.stream
     batches = [stream.batch(step, 4) for step in (0, 7, 3)]
     for batch in batches:
         wrong = (batch.targets[:, :-1] != batch.ids[:, 1:]).nonzero()

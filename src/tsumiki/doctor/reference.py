@@ -15,7 +15,11 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Weights = Mapping[str, Array]
 
-KNOWN = {"family": {"gpt2", "gpt_oss"}, "attention": {"grouped_query", "gated"}, "feed_forward": {"gelu", "swiglu"}}
+KNOWN = {
+    "family": {"gpt2", "gpt_oss"},
+    "attention": {"grouped_query", "gated"},
+    "feed_forward": {"gelu", "swiglu", "moe"},
+}
 """What is written again here. A variant that somebody adds is not, and the check says so."""
 
 
@@ -77,8 +81,8 @@ def _attention(config: Any, layer: int, w: Weights, name: str, x: Array) -> Arra
     width, group = options.head_dim, options.num_heads // options.num_kv_heads
     q, k, v = (_linear(w, f"{name}{part}_proj", x).reshape(len(x), -1, width) for part in "qkv")
     if options.qk_norm:
-        q = _rms_norm(q, w[f"{name}q_norm.weight"], 1e-5)
-        k = _rms_norm(k, w[f"{name}k_norm.weight"], 1e-5)
+        q = _rms_norm(q, w[f"{name}q_norm.weight"], config.norm_eps)
+        k = _rms_norm(k, w[f"{name}k_norm.weight"], config.norm_eps)
     if config.family == "gpt_oss":
         q, k = _turn(q, config.rope), _turn(k, config.rope)
 
@@ -145,15 +149,30 @@ def _frequencies(half: int, rope: Any) -> tuple[list[float], float]:
 
 def _feed_forward(config: Any, w: Weights, name: str, x: Array) -> Array:
     options = config.feed_forward
-    up = _linear(w, f"{name}up_proj", x)
     if options.variant == "gelu":
-        if options.approximate == "tanh":
-            hidden = 0.5 * up * (1 + np.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)))
-        else:
-            hidden = 0.5 * up * (1 + np.vectorize(math.erf)(up / math.sqrt(2)))
-        return _linear(w, f"{name}down_proj", hidden)
-    gate, alpha = _linear(w, f"{name}gate_proj", x), options.alpha
+        return _linear(w, f"{name}down_proj", _gelu(options.approximate, _linear(w, f"{name}up_proj", x)))
+    if options.variant == "swiglu":
+        return _swiglu(options, w, name, x)
+    scores = _linear(w, f"{name}router", x)
+    y = np.zeros_like(x)
+    for t in range(len(x)):
+        best = sorted(range(options.num_experts), key=lambda expert: -scores[t, expert])[: options.experts_per_token]
+        shares = np.exp(scores[t, best] - scores[t].max())
+        for expert, share in zip(best, shares / shares.sum(), strict=True):
+            y[t] += share * _swiglu(options, w, f"{name}experts.{expert}.", x[t : t + 1])[0]
+    return y
+
+
+def _gelu(approximate: str, x: Array) -> Array:
+    if approximate == "tanh":
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def _swiglu(options: Any, w: Weights, name: str, x: Array) -> Array:
+    """Llama's, or with a limit GPT-OSS's, which clamps both halves and adds one."""
+    gate, up = _linear(w, f"{name}gate_proj", x), _linear(w, f"{name}up_proj", x)
     if options.limit is not None:
         gate = np.minimum(gate, options.limit)
         up = np.clip(up, -options.limit, options.limit) + 1
-    return _linear(w, f"{name}down_proj", gate / (1 + np.exp(-alpha * gate)) * up)
+    return _linear(w, f"{name}down_proj", gate / (1 + np.exp(-options.alpha * gate)) * up)

@@ -74,6 +74,31 @@ def diagnose(
     Raises:
         UserError: the model does not say its vocabulary, or does not give one row of logits a token.
     """
+    pipeline = None if tokenizer is None and data is None else Pipeline(tokenizer, data)
+    return examine(
+        model,
+        vocab_size=vocab_size,
+        max_seq_len=max_seq_len,
+        windows=windows,
+        adapter=adapter,
+        pipeline=pipeline,
+        level=level,
+        checks=checks,
+    )
+
+
+def examine(
+    model: Model,
+    *,
+    vocab_size: int | None = None,
+    max_seq_len: int | None = None,
+    windows: Sequence[int] | None = None,
+    adapter: Adapter | None = None,
+    pipeline: Pipeline | None = None,
+    level: Level = "quick",
+    checks: Sequence[str] | None = None,
+) -> Diagnosis:
+    """`diagnose`, with tokenizer and data in the form that the checks ask."""
     facts = _facts(model)
     vocab_size = vocab_size or facts.get("vocab_size")
     if vocab_size is None:
@@ -91,9 +116,8 @@ def diagnose(
         return check.name in checks if checks is not None else level == "full" or check.level == "quick"
 
     verdicts = [check(subject) for check in MODEL_CHECKS if wanted(check)]
-    if tokenizer is not None or data is not None:
-        pipe = Pipeline(tokenizer, data)
-        verdicts += [check(pipe) for check in PIPELINE_CHECKS if wanted(check)]
+    if pipeline is not None:
+        verdicts += [check(pipeline) for check in PIPELINE_CHECKS if wanted(check)]
     return Diagnosis(describe_model(model), level, describe_setting(subject), tuple(verdicts))
 
 
