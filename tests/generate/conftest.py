@@ -4,14 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tsumiki.data.document import Document
+from tsumiki.data import Document
 from tsumiki.data.tokenizer import Tokenizer, train_tokenizer
 from tsumiki.models import GPT2, GPTOSS, LanguageModel, build_model, save_model
 from tsumiki.models.language_model import DecoderConfig
 from tsumiki.nn.attention import GatedAttention, GroupedQueryAttention
 from tsumiki.nn.feed_forward import GeluFeedForward, SwiGLUFeedForward
-
-torch.set_num_threads(1)  # the models are so small that a second thread costs more than it brings
 
 VOCAB_SIZE = 61
 CONTEXT = 29

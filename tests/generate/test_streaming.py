@@ -4,9 +4,9 @@ from importlib import resources
 import pytest
 import torch
 
-from tsumiki.data.document import Document
+from tsumiki.data import Document
 from tsumiki.data.tokenizer import Tokenizer, train_tokenizer
-from tsumiki.generate.streaming import TextStream
+from tsumiki.generate.streaming import TextStream, printable
 
 
 class ByteTokenizer:
@@ -101,3 +101,7 @@ def test_bytes_that_are_no_character_are_dropped_and_counted(data: bytes, text: 
 def test_special_tokens_write_nothing() -> None:
     stream = TextStream(ByteTokenizer())  # type: ignore[arg-type]
     assert stream.push(ord("a")) + stream.push(256) + stream.push(ord("b")) == "ab"
+
+
+def test_control_characters_are_not_printable() -> None:
+    assert printable("a\x1b[2Jb\x07\r\x9bあ\u3000👩\u200d🚀\n\t") == "a[2Jbあ\u3000👩\u200d🚀\n\t"

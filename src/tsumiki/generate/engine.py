@@ -52,7 +52,7 @@ class Generation(Iterator[int]):
                 f"The prompt is {len(prompt)} tokens long, but the model's context holds {context}: shorten the prompt."
             )
         if max_tokens is not None and max_tokens < 1:
-            raise ValueError(f"max_tokens is {max_tokens}, but must be at least 1")
+            raise UserError(f"max_tokens is {max_tokens}, but must be at least 1.")
         room = context + 1 - len(prompt)
         self._limit = room if max_tokens is None else min(max_tokens, room)
         self._limit_reason: StopReason = "context full" if max_tokens is None or room < max_tokens else "max tokens"

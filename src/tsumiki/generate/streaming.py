@@ -1,6 +1,7 @@
 """Tokens in, whole characters out: text that can be shown while it is being written."""
 
 import codecs
+import unicodedata
 from collections.abc import Iterator
 
 from tsumiki.data.tokenizer import Tokenizer
@@ -78,3 +79,8 @@ class Completion(Iterator[str]):
     def invalid_bytes(self) -> int:
         """Bytes that the model wrote and that are no text."""
         return self._text.invalid_bytes
+
+
+def printable(text: str) -> str:
+    """`text` without control characters, which a model may write and a terminal would obey."""
+    return "".join(character for character in text if character in "\n\t" or unicodedata.category(character) != "Cc")

@@ -1,0 +1,73 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from tsumiki.nn.attention import VARIANTS, GroupedQueryAttention
+from tsumiki.spec import spec
+
+Command = Callable[..., Any]
+
+
+class Peeking(GroupedQueryAttention):
+    """Attention that reads the values of the whole row, the future included."""
+
+    @spec
+    class Config(GroupedQueryAttention.Config):
+        variant: str = "peeking"
+
+    def forward(self, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        return super().forward(x, *rest) + x.mean(dim=1, keepdim=True)
+
+
+@pytest.fixture
+def peeking(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setitem(VARIANTS, "peeking", Peeking)
+    return "model.attention.variant=peeking"
+
+
+def test_a_sound_model_passes(tsumiki: Command, tiny: Path, tmp_path: Path) -> None:
+    receipt = tmp_path / "receipt.json"
+    said = tsumiki("doctor", tiny, "--lang", "en", "--receipt", receipt).stdout
+    assert "The future is not seen" in said
+    assert "nothing was found" in said
+    assert json.loads(receipt.read_text(encoding="utf-8"))["ok"]
+
+
+def test_japanese(tsumiki: Command, tiny: Path) -> None:
+    assert "未来は見えない" in tsumiki("doctor", tiny, "--lang", "ja").stdout
+
+
+def test_a_leak_is_found_and_told_by_the_exit_code(run: Command, tiny: Path, peeking: str) -> None:
+    result = run("doctor", tiny, peeking, "--lang", "en")
+    assert result.exit_code == 1
+    assert "sees the future" in " ".join(result.stdout.split())
+
+
+def test_a_leaking_model_is_not_trained(refused: Command, tiny: Path, peeking: str, tmp_path: Path) -> None:
+    assert "must not be trained" in refused("train", tiny, peeking, "--run-dir", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trained_run_passes(tsumiki: Command, trained: Path) -> None:
+    assert "nothing was found" in tsumiki("doctor", trained, "--lang", "en").stdout
+
+
+def test_a_run_cannot_be_changed(refused: Command, trained: Path) -> None:
+    assert "changes are for configurations" in refused("doctor", trained, "model.num_layers=3")
+
+
+def test_a_model_of_transformers_passes(tsumiki: Command, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=53, n_positions=32, n_embd=16, n_layer=2, n_head=2)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    assert "nothing was found" in tsumiki("doctor", f"hf:{tmp_path / 'gpt2'}", "--lang", "en").stdout
+
+
+def test_a_directory_without_a_model_of_transformers_is_refused(refused: Command, tmp_path: Path) -> None:
+    assert refused("doctor", f"hf:{tmp_path / 'absent'}").endswith("does not exist.")
+    assert "holds no model that transformers can load" in refused("doctor", f"hf:{tmp_path}")
