@@ -8,10 +8,11 @@
 The model may be any torch module, or any function, from token ids [B, T] to logits [B, T, V].
 """
 
-from tsumiki.doctor.adapters import TRANSFORMERS, TSUMIKI, packed_by_positions
+from tsumiki.doctor.adapters import TRANSFORMERS, TSUMIKI, load_transformers, packed_by_positions
 from tsumiki.doctor.checks import diagnose
 from tsumiki.doctor.messages import sentence
 from tsumiki.doctor.receipt import check_receipt, from_json, to_json
+from tsumiki.doctor.statistical import too_good
 from tsumiki.doctor.subject import Adapter
 from tsumiki.doctor.terminal import render
 from tsumiki.doctor.verdict import Diagnosis, Verdict
@@ -25,8 +26,10 @@ __all__ = [
     "check_receipt",
     "diagnose",
     "from_json",
+    "load_transformers",
     "packed_by_positions",
     "render",
     "sentence",
     "to_json",
+    "too_good",
 ]

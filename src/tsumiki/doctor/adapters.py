@@ -3,12 +3,16 @@
 import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from tsumiki.doctor.foreign import config_of, renamed, weights_of
 from tsumiki.doctor.reference import knows, reference_outputs
 from tsumiki.doctor.subject import Adapter, Model
+from tsumiki.errors import UserError
 from tsumiki.kernels import BackendConfig
 from tsumiki.kernels.attention import BACKENDS
 from tsumiki.models import LanguageModel, build_model
@@ -66,10 +70,12 @@ def _spellings(model: LanguageModel) -> Mapping[str, Callable[[LanguageModel], L
 
 
 def _reference(model: LanguageModel, ids: Tensor) -> Mapping[str, Tensor] | None:
-    if not knows(model.config):
-        return None
-    weights = {name: value.detach().cpu().double().numpy() for name, value in model.state_dict().items()}
-    outputs = reference_outputs(model.config, weights, ids.cpu().numpy())
+    return _by_reference(model.config, model.state_dict(), ids) if knows(model.config) else None
+
+
+def _by_reference(config: Any, weights: Mapping[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
+    arrays = {name: value.detach().cpu().double().numpy() for name, value in weights.items()}
+    outputs = reference_outputs(config, arrays, ids.cpu().numpy())
     return {name: torch.from_numpy(output).to(ids.device) for name, output in outputs.items()}
 
 
@@ -136,6 +142,13 @@ def packed_by_positions(model: Model, ids: Tensor, documents: Tensor) -> Tensor:
     return model(input_ids=ids, position_ids=positions_in_documents(documents), use_cache=False).logits
 
 
+def _hf_reference(model: Model, ids: Tensor) -> Mapping[str, Tensor] | None:
+    config = config_of(model)
+    if config is None:
+        return None
+    return renamed(model, _by_reference(config, weights_of(model), ids))
+
+
 TRANSFORMERS = Adapter(
     logits=_hf_logits,
     cached=_hf_cached,
@@ -144,6 +157,27 @@ TRANSFORMERS = Adapter(
     loss=_hf_loss,
     fresh=_hf_fresh,
     spellings=_hf_spellings,
+    reference=_hf_reference,
 )
 """A causal language model of transformers. Not all of its models keep packed documents apart, and none has to: pass
 `packed=packed_by_positions` to `diagnose` where a model is trained on packed rows."""
+
+
+def load_transformers(directory: Path) -> Model:
+    """A causal language model that `save_pretrained` wrote. Only safetensors are read, and no code from the directory.
+
+    Raises:
+        UserError: transformers is not installed, or the directory holds no such model.
+    """
+    try:
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise UserError("To examine a model of transformers, install it: pip install 'tsumiki[hf]'.") from error
+    if not (directory / "config.json").is_file():
+        raise UserError(f"'{directory}' holds no config.json, so it is no model that transformers saved.")
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            directory, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"transformers cannot load '{directory}': {str(error).splitlines()[0]}") from error

@@ -236,6 +236,14 @@ SENTENCES = {
         "'{source}' の検証用の文書 {documents} 件のうち、{copies} 件は訓練用にもあり、{sharing} 件は {passage} の一致が"
         "あります。検証の数値は実際より良く見えます。",
     ),
+    "too_good": (
+        "Held-out text ({language}) is predicted with {bits_per_byte:.3f} bits per byte after {tokens:,} tokens; a small "
+        "model stays above {floor:.2f}. Usual cause: a mask that shows the future, targets that are given as input, or "
+        "validation text that is trained on.",
+        "{tokens:,} トークンの訓練で、検証用の文（{language}）のバイトあたりビット数が {bits_per_byte:.3f} です。"
+        "小さなモデルなら {floor:.2f} を下回りません。"
+        "よくある原因：未来が見えるマスク、入力に混ざった正解、訓練に含まれる検証用の文。",
+    ),
     "no_module": ("not a torch module: its weights are out of reach", "torch のモジュールではないため重みに触れません"),
     "no_embedding": (
         "no submodule turns the tokens into vectors",

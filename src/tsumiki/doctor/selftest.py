@@ -3,10 +3,14 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tsumiki.doctor.checks import examine
+from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS, examine
+from tsumiki.doctor.messages import Language
 from tsumiki.doctor.mutations import MUTATIONS, Mutation
 from tsumiki.doctor.patients import MODELS, Patient, healthy
 from tsumiki.doctor.verdict import Diagnosis
+
+LEVELS = {check.name: check.level for check in (*MODEL_CHECKS, *PIPELINE_CHECKS)}
+FAMILIES = {check.name: check.family for check in (*MODEL_CHECKS, *PIPELINE_CHECKS)}
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,57 @@ def self_test(names: Iterable[str] | None = None, *, progress: Callable[[str], N
 
 def _examined(patient: Patient) -> Diagnosis:
     return examine(patient.model, adapter=patient.adapter, pipeline=patient.pipeline, level="full")
+
+
+def table(cases: Iterable[Case], language: Language = "en") -> str:
+    """The cases as a Markdown table: what was planted, what the quick set found, and what only the full set found."""
+    japanese = language == "ja"
+    head = (
+        ("名前", "壊し方", "すぐの検査", "全検査だけ")
+        if japanese
+        else ("Bug", "What was done", "Quick", "Full, besides")
+    )
+    lines = ["| " + " | ".join(head) + " |", "|---|---|---|---|"]
+    for case in cases:
+        if case.mutation is None:
+            continue
+        quick = [name for name in case.found_by if LEVELS[name] == "quick"]
+        full = [name for name in case.found_by if LEVELS[name] == "full"]
+        missed = "**見逃し**" if japanese else "**missed**"
+        cells = (
+            f"`{case.name}`",
+            case.mutation.what(language),
+            ", ".join(quick) or ("-" if full else missed),
+            ", ".join(full) or "-",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def summary(cases: Iterable[Case], language: Language = "en") -> str:
+    """How many were found by everything, by the quick set and by each family, and the false alarms."""
+    cases = list(cases)
+    sick = [case for case in cases if case.mutation is not None]
+    well = [case for case in cases if case.mutation is None]
+    alarms = sum(len(case.found_by) for case in well)
+
+    def found(wanted: Callable[[str], bool]) -> int:
+        return sum(any(wanted(name) for name in case.found_by) for case in sick)
+
+    rows = [
+        (("all checks", "全検査"), found(lambda name: True)),
+        (("the quick set", "すぐの検査"), found(lambda name: LEVELS[name] == "quick")),
+        (("invariants alone", "不変条件だけ"), found(lambda name: FAMILIES[name] == "invariants")),
+        (("the oracle alone", "参照だけ"), found(lambda name: FAMILIES[name] == "oracle")),
+        (("the statistical floor alone", "統計だけ"), found(lambda name: FAMILIES[name] == "statistical")),
+        (("the classical list alone", "古典的な検査だけ"), found(lambda name: FAMILIES[name] == "classical")),
+        (("data checks alone", "データの検査だけ"), found(lambda name: FAMILIES[name] == "pipeline")),
+    ]
+    japanese = language == "ja"
+    lines = [
+        f"| {'見つけた検査' if japanese else 'Found by'} | {'件数' if japanese else 'Bugs'} |",
+        "|---|---|",
+        *(f"| {names[japanese]} | {count} / {len(sick)} |" for names, count in rows),
+    ]
+    false = "健康なモデルへの誤報" if japanese else "False alarms on healthy models"
+    return "\n".join(lines) + f"\n\n{false}: {alarms} ({', '.join(case.name for case in well)})"
