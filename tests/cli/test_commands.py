@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ from tsumiki.config import load, preset_names
 from tsumiki.data import Tokenizer
 from tsumiki.models import build_model
 from tsumiki.train import RunConfig
+from tsumiki.version import __version__
 
 Command = Callable[..., Any]
 
 
 def test_version(tsumiki: Command) -> None:
-    assert tsumiki("--version").stdout == f"tsumiki {version('tsumiki')}\n"
+    assert tsumiki("--version").stdout == f"tsumiki {__version__}\n"
 
 
 def test_help_names_every_command_without_importing_torch(script: Path) -> None:

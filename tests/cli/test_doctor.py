@@ -7,6 +7,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from tsumiki.doctor import Diagnosis, Verdict, selftest
+from tsumiki.doctor.mutations import MUTATIONS
+from tsumiki.doctor.selftest import Case
 from tsumiki.nn.attention import VARIANTS, GroupedQueryAttention
 from tsumiki.spec import spec
 
@@ -51,6 +54,26 @@ def test_a_leak_is_found_and_told_by_the_exit_code(run: Command, tiny: Path, pee
 def test_a_leaking_model_is_not_trained(refused: Command, tiny: Path, peeking: str, tmp_path: Path) -> None:
     assert "must not be trained" in refused("train", tiny, peeking, "--run-dir", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_self_test_shows_what_found_what(run: Command, tsumiki: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Diagnosis({}, "full", {}, (Verdict("failed", "future_seen", check="causality"),))
+    nothing = Diagnosis({}, "full", {}, ())
+    cases = [Case("modern", None, nothing), Case("no_mask", MUTATIONS["no_mask"], found)]
+    monkeypatch.setattr(selftest, "self_test", lambda progress: cases)
+    said = tsumiki("doctor", "--self-test").stdout
+    assert "no_mask" in said
+    assert "causality" in said
+    assert "1 of 1 planted bugs were found.\n0 of 1 sound models gave a false alarm.\n" in said
+
+    cases[1:] = [Case("no_mask", MUTATIONS["no_mask"], nothing)]
+    missed = run("doctor", "--self-test")
+    assert "0 of 1 planted bugs were found." in missed.stdout
+    assert missed.exit_code == 1
+
+
+def test_something_to_examine_is_asked_for(refused: Command) -> None:
+    assert refused("doctor").startswith("Name what to examine")
 
 
 def test_a_trained_run_passes(tsumiki: Command, trained: Path) -> None:

@@ -1,6 +1,7 @@
 """`tsumiki doctor`: prove that a model is sound, before it is trained or afterwards, ours or anybody's."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,11 +15,12 @@ TRANSFORMERS = "hf:"
 
 def doctor(
     source: Annotated[
-        str,
+        str | None,
         Argument(help="A preset's name, a YAML file, a run's or a checkpoint's directory, or hf:DIR (transformers)."),
-    ],
+    ] = None,
     changes: Annotated[list[str] | None, Argument(help="Changes such as model.num_layers=8.")] = None,
     full: Annotated[bool, Option("--full", help="Every check; takes a minute or two.")] = False,
+    self_test: Annotated[bool, Option("--self-test", help="Plant bugs and see which check finds them.")] = False,
     lang: Annotated[Literal["en", "ja"] | None, Option(help="The locale's if left out.")] = None,
     receipt: Annotated[Path | None, Option(help="Write the verdicts to this file, as JSON.")] = None,
     device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPU if there is one.")] = None,
@@ -26,6 +28,11 @@ def doctor(
     """Prove that a model is sound; exit code 1 if it is not."""
     from tsumiki.doctor import diagnose, render, to_json
 
+    if self_test:
+        examine_doctor(lang or "en")
+        return
+    if source is None:
+        raise UserError("Name what to examine, such as a preset or a run's directory, or ask for --self-test.")
     diagnosis = diagnose(**patient(source, changes or [], device), level="full" if full else "quick")
     if receipt is not None:
         text = json.dumps(to_json(diagnosis), ensure_ascii=False, indent=2)
@@ -78,3 +85,27 @@ def load_transformers(directory: str) -> Any:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"'{directory}' holds no model that transformers can load: {reason}") from error
+
+
+def examine_doctor(lang: Literal["en", "ja"]) -> None:
+    """Plant every known bug, and show which checks found it."""
+    from rich.table import Table
+
+    from tsumiki.doctor.selftest import self_test
+
+    cases = self_test(progress=lambda name: print(f"examining {name}", file=sys.stderr))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("Planted", "What was done", "Found by"):
+        table.add_column(column, overflow="fold")
+    for case in cases:
+        planted = case.mutation.what(lang) if case.mutation else "nothing"
+        table.add_row(case.name, planted, ", ".join(case.found_by) or "-", style=None if case.right else "bold red")
+    out = console()
+    out.print(table)
+    bugs = [case for case in cases if case.mutation]
+    sound = [case for case in cases if not case.mutation]
+    out.print()
+    out.print(f"{sum(case.right for case in bugs)} of {len(bugs)} planted bugs were found.")
+    out.print(f"{sum(not case.right for case in sound)} of {len(sound)} sound models gave a false alarm.")
+    if not all(case.right for case in cases):
+        raise Exit(1)
