@@ -1,8 +1,9 @@
 """Checkpoints: what training can be continued from, bit for bit, and what can be used as a model.
 
-A checkpoint is a directory `checkpoints/step-000300/` that stands for itself: the model (what `save_model` writes), the
-optimizer (`optimizer.safetensors`), the tokenizer, the doctor's receipt, and `state.json` with the step, the tokens seen
-and the SHA-256 of every other file. `evaluation.json` joins it once that step was evaluated. Nothing in it can run code.
+A checkpoint is a directory `checkpoints/step-000300/` that stands for itself: the model (what `save_model` writes),
+the optimizer (`optimizer.safetensors`), the tokenizer, the doctor's receipt, and `state.json` with the step, the tokens
+seen and the SHA-256 of every other file. `evaluation.json` joins it once that step was evaluated. Nothing in it can run
+code.
 
 No random state is stored, because none is needed: before every step the generators are seeded with (seed, step).
 
