@@ -1,5 +1,6 @@
 """Models of ours that other formats can express, with a small bilingual tokenizer."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -69,9 +70,9 @@ CONFIGS = {
 }
 
 
-def random_model(name: str) -> LanguageModel:
+def random_model(name: str, *, num_layers: int = SIZES["num_layers"]) -> LanguageModel:
     """Every parameter drawn, so that no bias, sink or gain keeps a value that hides a mistake."""
-    model = build_model(CONFIGS[name], seed=5).eval()
+    model = build_model(dataclasses.replace(CONFIGS[name], num_layers=num_layers), seed=5).eval()
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for parameter in model.parameters():

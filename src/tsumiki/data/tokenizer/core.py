@@ -37,7 +37,8 @@ class Tokenizer:
     """
 
     def __init__(self, text: str, where: str = "The tokenizer") -> None:
-        self._text = text
+        self.text = text
+        """The content of the `tokenizer.json`."""
         self.sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
         description = _parse(text, where)
         self._inner = tokenizers.Tokenizer.from_str(text)
@@ -63,7 +64,7 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Write the `tokenizer.json`; its SHA-256 is `sha256`."""
-        path.write_bytes(self._text.encode("utf-8"))
+        path.write_bytes(self.text.encode("utf-8"))
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; never a special one, whatever the text says."""

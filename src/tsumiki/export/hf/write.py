@@ -47,8 +47,7 @@ def export_hf(model: LanguageModel, tokenizer: Tokenizer, directory: Path) -> st
     }
     _write(directory / "config.json", description)
     _write(directory / "generation_config.json", {**special, "max_length": config.max_seq_len})
-    tokenizer.save(directory / "tokenizer.json")
-    _begin_every_text(directory / "tokenizer.json", end)
+    _write(directory / "tokenizer.json", _with_beginning(tokenizer))
     _write(
         directory / "tokenizer_config.json",
         {
@@ -78,19 +77,18 @@ def architecture_for(config: DecoderConfig) -> Architecture:
     raise UserError(f"No class of transformers can express this model. {' '.join(reasons)}")
 
 
-def _begin_every_text(path: Path, end_of_text_id: int) -> None:
-    """Let a `tokenizer.json` put the token that begins a text in front of it: the model has seen no text without."""
+def _with_beginning(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The `tokenizer.json`, with the token that begins a text put in front of it, as the model was trained."""
     begin = {"SpecialToken": {"id": END_OF_TEXT, "type_id": 0}}
     first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
-    token = {"id": END_OF_TEXT, "ids": [end_of_text_id], "tokens": [END_OF_TEXT]}
-    description = json.loads(path.read_text(encoding="utf-8"))
-    description["post_processor"] = {
+    token = {"id": END_OF_TEXT, "ids": [tokenizer.end_of_text_id], "tokens": [END_OF_TEXT]}
+    post_processor = {
         "type": "TemplateProcessing",
         "single": [begin, first],
         "pair": [begin, first, second],
         "special_tokens": {END_OF_TEXT: token},
     }
-    _write(path, description)
+    return {**json.loads(tokenizer.text), "post_processor": post_processor}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
