@@ -149,6 +149,12 @@ def _hf_reference(model: Model, ids: Tensor) -> Mapping[str, Tensor] | None:
     return renamed(model, _by_reference(config, weights_of(model), ids))
 
 
+def _hf_finest(model: Model) -> torch.dtype:
+    # Eager attention masks with the lowest number of the weights' dtype and takes the softmax in float32, where
+    # float64's lowest number is -inf and a row of padding becomes NaN.
+    return torch.float32 if model.config._attn_implementation == "eager" else torch.float64
+
+
 TRANSFORMERS = Adapter(
     logits=_hf_logits,
     cached=_hf_cached,
@@ -157,6 +163,7 @@ TRANSFORMERS = Adapter(
     loss=_hf_loss,
     fresh=_hf_fresh,
     spellings=_hf_spellings,
+    finest=_hf_finest,
     reference=_hf_reference,
 )
 """A causal language model of transformers. Not all of its models keep packed documents apart, and none has to: pass

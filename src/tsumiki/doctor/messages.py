@@ -237,8 +237,8 @@ SENTENCES = {
         "あります。検証の数値は実際より良く見えます。",
     ),
     "too_good": (
-        "Held-out text ({language}) is predicted with {bits_per_byte:.3f} bits per byte after {tokens:,} tokens; a small "
-        "model stays above {floor:.2f}. Usual cause: a mask that shows the future, targets that are given as input, or "
+        "Held-out text ({language}) is predicted with {bits_per_byte:.3f} bits per byte after {tokens:,} tokens; small "
+        "models stay above {floor:.2f}. Usual cause: a mask that shows the future, targets that are given as input, or "
         "validation text that is trained on.",
         "{tokens:,} トークンの訓練で、検証用の文（{language}）のバイトあたりビット数が {bits_per_byte:.3f} です。"
         "小さなモデルなら {floor:.2f} を下回りません。"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS, examine
 from tsumiki.doctor.messages import Language
 from tsumiki.doctor.mutations import MUTATIONS, Mutation
-from tsumiki.doctor.patients import MODELS, Patient, healthy
+from tsumiki.doctor.patients import MODELS, healthy
 from tsumiki.doctor.verdict import Diagnosis
 
 LEVELS = {check.name: check.level for check in (*MODEL_CHECKS, *PIPELINE_CHECKS)}
@@ -38,28 +38,25 @@ class Case:
         return bool(self.found_by) == (self.mutation is not None)
 
 
-def self_test(names: Iterable[str] | None = None, *, progress: Callable[[str], None] = lambda name: None) -> list[Case]:
-    """Run the full set of checks on every healthy patient and on every mutation.
+def self_test(
+    names: Iterable[str] = (*MODELS, *MUTATIONS), *, progress: Callable[[str], None] = lambda name: None
+) -> list[Case]:
+    """Run the full set of checks on healthy patients and on mutations.
 
     Args:
-        names: mutations to try; all if left out.
-        progress: called with the name of each case before it is examined.
+        names: which of them.
+        progress: called with the name of each before it is examined.
     """
     cases = []
-    for name in MODELS:
+    for name in names:
         progress(name)
-        cases.append(Case(name, None, _examined(healthy(name))))
-    for name in MUTATIONS if names is None else names:
-        progress(name)
-        mutation = MUTATIONS[name]
-        patient = healthy(mutation.patient)
-        mutation.plant(patient)
-        cases.append(Case(name, mutation, _examined(patient)))
+        mutation = MUTATIONS.get(name)
+        patient = healthy(name if mutation is None else mutation.patient)
+        if mutation is not None:
+            mutation.plant(patient)
+        diagnosis = examine(patient.model, adapter=patient.adapter, pipeline=patient.pipeline, level="full")
+        cases.append(Case(name, mutation, diagnosis))
     return cases
-
-
-def _examined(patient: Patient) -> Diagnosis:
-    return examine(patient.model, adapter=patient.adapter, pipeline=patient.pipeline, level="full")
 
 
 def table(cases: Iterable[Case], language: Language = "en") -> str:

@@ -51,6 +51,7 @@ class Adapter:
         fresh: (model) -> a newly initialised model of the same architecture.
         spellings: (model) -> {name: (model) -> a copy that computes the same in another way}.
         optimizer: (model) -> the optimizer that will train it, an object with `step()`.
+        finest: (model) -> the finest dtype in which a copy computes as the model does.
         reference: (model, ids) -> what an independent implementation in float64 gives with the same weights for one row
             of ids [T]: {submodule: its output [T, ...]}, in the order of computation, the logits last under "". None
             where it does not know the architecture.
@@ -65,6 +66,7 @@ class Adapter:
     fresh: Callable[[Model], Model] | None = None
     spellings: Callable[[Model], Mapping[str, Callable[[Model], Model]]] | None = None
     optimizer: Callable[[Model], Any] | None = None
+    finest: Callable[[Model], torch.dtype] = lambda model: torch.float64
     reference: Callable[[Model, Tensor], Mapping[str, Tensor] | None] | None = None
 
 
@@ -119,7 +121,7 @@ class Subject:
         """
         if not isinstance(self.model, nn.Module):
             return self.model
-        for dtype in (torch.float64, torch.float32):
+        for dtype in dict.fromkeys((self.adapter.finest(self.model), torch.float32)):
             try:
                 candidate = jittered(self.model, dtype)
                 self._call(candidate, self.tokens(1, min(3, self.context)))
