@@ -12,6 +12,7 @@ FIGURES = {"loss": 3.4567, "tokens_per_second": 12345.6, "memory_bytes": 1.25e9,
 EVALUATION = {
     "loss": 5.0,
     "bits_per_byte": {"en": 1.0671, "ja": 1.2774},
+    "alarms": [],
     "samples": [
         {"prompt": "むかしむかし、", "temperature": 0.0, "text": "ある森に、小さな赤い傘が住んでいました。" * 9},
         {"prompt": "Once upon a time", "temperature": 1.0, "text": " there was\x1b[31m a\r fox.\n\nThe end [b]."},
@@ -30,6 +31,12 @@ def test_plain_lines() -> None:
     display.advance(119)
     display.figures(120, FIGURES, seconds_left=192.4)
     assert file.getvalue() == "step  120/2000  loss 3.457  12,346 tok/s  3:12 left  1.2 GB\n"
+
+
+def test_an_alarm_is_a_warning() -> None:
+    display, file = plain()
+    display.evaluation(200, {**EVALUATION, "alarms": ["Too good."]})
+    assert "\nWarning: Too good.\n" in file.getvalue()
 
 
 def test_samples_align_by_the_width_of_their_characters() -> None:

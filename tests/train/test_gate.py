@@ -13,6 +13,7 @@ from tsumiki.models import load_model
 from tsumiki.nn.attention import VARIANTS, GroupedQueryAttention, Mask
 from tsumiki.spec import spec
 from tsumiki.train import RunConfig, train
+from tsumiki.train.gate import alarms
 
 MakeConfig = Callable[..., RunConfig]
 
@@ -61,3 +62,13 @@ def test_a_sound_model_carries_its_receipt(make_config: MakeConfig, tmp_path: Pa
     assert check_receipt(receipt, load_model(result.checkpoint)) == []
     manifest = json.loads((result.run_dir / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["sessions"][0]["doctor"] == "passed"
+
+
+def test_an_alarm_is_raised_where_held_out_text_is_predicted_too_well() -> None:
+    assert alarms({"en": 2.0, "ja": 1.8}, tokens=2_000_000) == []
+    (alarm,) = alarms({"en": 0.01, "ja": 1.8}, tokens=2_000_000)
+    assert "(en) is predicted with 0.010 bits per byte after 2,000,000 tokens" in alarm
+
+
+def test_a_model_that_has_seen_nothing_raises_no_alarm() -> None:
+    assert alarms({"en": 3.4}, tokens=0) == alarms({"en": 3.4}, tokens=500) == []

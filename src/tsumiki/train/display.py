@@ -49,6 +49,8 @@ class Display:
         """The model was evaluated."""
         parts = [f"{language} {value:.3f}" for language, value in figures["bits_per_byte"].items()]
         self.say(f"step {step}: bits per byte {'  '.join(parts)}  (validation loss {figures['loss']:.3f})")
+        for alarm in figures["alarms"]:
+            self.warn(alarm)
         self.console.print(samples_table(figures["samples"], max_width=min(self.console.width, 100)))
 
     def close(self) -> None:

@@ -1,10 +1,15 @@
-"""The gate: a model is proven sound before an hour of compute is spent on it."""
+"""The gate: a model is proven sound before an hour of compute is spent on it, and watched while it is."""
+
+from collections.abc import Mapping
 
 from tsumiki.data import PreparedData
-from tsumiki.doctor import Diagnosis, diagnose, render, sentence
+from tsumiki.doctor import Diagnosis, diagnose, render, sentence, too_good
 from tsumiki.errors import UserError
 from tsumiki.models import LanguageModel
 from tsumiki.train.display import Display
+
+ALARM_AFTER = 1_000_000
+"""Tokens of training from which on an alarm means something; before, an untrained model would raise it."""
 
 
 def examine(model: LanguageModel, data: PreparedData, display: Display) -> Diagnosis:
@@ -24,3 +29,16 @@ def examine(model: LanguageModel, data: PreparedData, display: Display) -> Diagn
             "Nothing was trained; --skip-doctor trains it nevertheless."
         )
     return diagnosis
+
+
+def alarms(bits_per_byte: Mapping[str, float], tokens: int) -> list[str]:
+    """A sentence for each language whose held-out text is predicted better than it can be without a leak.
+
+    Args:
+        bits_per_byte: by language.
+        tokens: seen in training so far.
+    """
+    if tokens < ALARM_AFTER:
+        return []
+    verdicts = (too_good(value, tokens=tokens, language=language) for language, value in bits_per_byte.items())
+    return [sentence(verdict) for verdict in verdicts if verdict is not None]

@@ -23,7 +23,7 @@ from tsumiki.nn.loss import IGNORE
 from tsumiki.train.checkpoint import EVALUATION, Checkpoints, Progress, write_json
 from tsumiki.train.config import RunConfig, TrainConfig
 from tsumiki.train.display import Display, make_display
-from tsumiki.train.gate import examine
+from tsumiki.train.gate import alarms, examine
 from tsumiki.train.manifest import describe_session
 from tsumiki.train.memory import peak_memory
 from tsumiki.train.metrics import Metrics
@@ -240,11 +240,13 @@ class Training:
         self.model.eval()
         with self.autocast():
             results = by_language(self.model, self.validation)
+        bits_per_byte = {language: result.bits_per_byte for language, result in results.items()}
         line = {
             "loss": mixture_loss(results, self.data.train),
-            "bits_per_byte": {language: result.bits_per_byte for language, result in results.items()},
+            "bits_per_byte": bits_per_byte,
             "bits_per_character": {language: result.bits_per_character for language, result in results.items()},
             "end_of_text_nats": {language: result.end_of_text for language, result in results.items()},
+            "alarms": alarms(bits_per_byte, self.progress.total_tokens),
             "samples": self.samples(),
         }
         self.model.train()
