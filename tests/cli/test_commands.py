@@ -1,6 +1,7 @@
 """What each command does when all is well."""
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,6 +85,21 @@ def test_training_says_where_the_run_lies_and_goes_on_from_there(
     assert sorted(path.name for path in Path("runs/tiny/checkpoints").iterdir()) == ["step-000004", "step-000006"]
 
 
+def test_ctrl_c_saves_the_training_and_ends_with_130(script: Path, tiny: Path, tmp_path: Path) -> None:
+    command = [script, "train", tiny, "train.steps=1000000", "--run-dir", tmp_path / "run", "--skip-doctor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "loss" not in process.stdout.readline():
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.count("\n") == 1, said
+    assert "--resume" in said
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
 SHRUNK = (
     "model.num_layers=1",
     "model.max_seq_len=32",
@@ -107,8 +123,8 @@ def test_demo(tsumiki: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "training loss, nats a token: ",
         "bits per byte, en, stories not trained on: ",
         "bits per byte, ja, stories not trained on: ",
-        "  before: ",
-        "  after:  ",
+        "  before  ",
+        "  after   ",
         "with the cache: ",
         "without: ",
         "Both texts are equal. Computed on cpu by sdpa.",

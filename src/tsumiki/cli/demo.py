@@ -77,6 +77,8 @@ def heading(out: "Console", text: str) -> None:
 
 def before_and_after(out: "Console", metrics: list[dict[str, Any]]) -> None:
     """How the loss fell, bits per byte by language, and what the model wrote before and after, all from the metrics."""
+    from rich.table import Table
+
     losses = [line["loss"] for line in metrics if line["kind"] == "train"]
     evaluations = [line for line in metrics if line["kind"] == "evaluation"]
     first, last = evaluations[0], evaluations[-1]
@@ -91,8 +93,10 @@ def before_and_after(out: "Console", metrics: list[dict[str, Any]]) -> None:
             continue
         out.print()
         out.print(f"{one_line(old['prompt'])}  (temperature {temperature:g})", style="bold")
-        out.print(f"  before: {one_line(old['text'])}")
-        out.print(f"  after:  {one_line(new['text'])}")
+        texts = Table.grid(padding=(0, 2))
+        texts.add_row("  before", one_line(old["text"]))
+        texts.add_row("  after", one_line(new["text"]))
+        out.print(texts)
 
 
 def compare_cache(out: "Console", model: "TextModel") -> None:
@@ -102,7 +106,7 @@ def compare_cache(out: "Console", model: "TextModel") -> None:
     text = "".join(cached)
     recomputed = model.stream(CACHE_PROMPT, temperature=0, use_cache=False)
     if "".join(recomputed) != text:
-        raise AssertionError("The text with the KV cache differs from the text without: a defect of tsumiki.")
+        raise RuntimeError("The text with the KV cache differs from the text without: a defect of tsumiki.")
     out.print(one_line(CACHE_PROMPT + text))
     out.print()
     for name, completion in (("with the cache:", cached), ("without:", recomputed)):
