@@ -147,6 +147,8 @@ class Flex:
             block_mask=visibility,
             enable_gqa=q.shape[2] != k.shape[2],
             return_aux=AuxRequest(lse=True),
+            # For a few queries PyTorch picks a decoding kernel, which has no tiling for every number of queries.
+            kernel_options={"FORCE_USE_FLEX_ATTENTION": q.shape[1] > 1},
         )
         if sinks is not None:
             assert aux.lse is not None
