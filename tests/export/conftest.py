@@ -17,7 +17,7 @@ from tsumiki.nn.rope import LinearScaling, NtkScaling, RopeConfig, YarnScaling
 VOCAB_SIZE = 300
 SIZES: dict[str, Any] = {"vocab_size": VOCAB_SIZE, "max_seq_len": 96, "d_model": 48, "num_layers": 3, "init_std": 0.2}
 CLAMPED: dict[str, Any] = {"d_ff": 68, "bias": True, "limit": 7.0, "alpha": 1.702}
-YARN = RopeConfig(theta=5000.0, scaling=YarnScaling(factor=3.0, original_max_seq_len=32, beta_fast=4.0))
+YARN = RopeConfig(theta=5000.0, scaling=YarnScaling(factor=3.0, original_max_seq_len=32, beta_fast=4.0, truncate=True))
 
 
 def heads(num_kv_heads: int = 2, **options) -> GroupedQueryAttention.Config:

@@ -26,9 +26,9 @@ NAMES = {"gpt2": "gpt2", "gpt_oss": "gpt-oss", "llama": "llama", "qwen3": "qwen3
 """What transformers calls an architecture -> what GGUF calls it."""
 
 PRE_TOKENIZERS = {
-    "gpt-2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     "dbrx": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+",
+    "gpt-2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
 }
 """llama.cpp cuts a text before BPE by one of a fixed set of patterns; these are two of them, by its names."""
 
