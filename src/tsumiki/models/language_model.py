@@ -146,13 +146,15 @@ class LanguageModel(nn.Module, ABC):
         While training, a mixture of experts may ask for its load-balancing loss; it is then part of the sum, with the
         weight `balance_coefficient` a target.
         """
-        routings = [] if routings is None else routings
-        hidden = self.hidden_states(ids, documents=documents, routings=routings)
+        own_routings: list[Routing] = []
+        hidden = self.hidden_states(ids, documents=documents, routings=own_routings)
         nats = CROSS_ENTROPIES[self.backend.cross_entropy](self.logits(hidden).flatten(0, 1), targets.flatten())
         num_targets = (targets >= 0).sum()
         feed_forward = self.config.feed_forward
         if self.training and isinstance(feed_forward, MixtureOfExperts.Config) and feed_forward.balance_coefficient > 0:
-            nats = nats + feed_forward.balance_coefficient * num_targets * balance_loss(routings)
+            nats = nats + feed_forward.balance_coefficient * num_targets * balance_loss(own_routings)
+        if routings is not None:
+            routings.extend(own_routings)
         return nats, num_targets
 
     def new_cache(self, batch_size: int, capacity: int | None = None, *, dtype: torch.dtype | None = None) -> KVCache:

@@ -1,5 +1,6 @@
 """The training loop. `train` sets a run up, `Training.run` is the loop, `Training.update` is one step of it."""
 
+import functools
 import itertools
 import math
 from collections import Counter, defaultdict
@@ -19,10 +20,12 @@ from tsumiki.evaluate.bits_per_byte import BitsPerByte, by_language
 from tsumiki.generate import Completion, Sampling
 from tsumiki.generate.load import choose_device
 from tsumiki.models import LanguageModel, build_model
+from tsumiki.nn.feed_forward import Routing
 from tsumiki.nn.loss import IGNORE
 from tsumiki.train.checkpoint import EVALUATION, Checkpoints, Progress, write_json
 from tsumiki.train.config import RunConfig, TrainConfig
 from tsumiki.train.display import Display, make_display
+from tsumiki.train.experts import collapse_warnings, load_figures, step_load
 from tsumiki.train.gate import alarms, examine
 from tsumiki.train.manifest import describe_session
 from tsumiki.train.memory import peak_memory
@@ -156,6 +159,7 @@ class Training:
         self.files = files
         self.metrics = metrics
         self.display = display
+        self.warned: set[str] = set()
 
     def run(self, stop: StopSignals) -> Mapping[str, Any]:
         """Train to the end, and return the figures of the last evaluation.
@@ -197,7 +201,9 @@ class Training:
         batch = self.stream.batch(step, self.config.batch_size)
 
         self.optimizer.zero_grad()
-        loss = accumulate_gradients(self.loss, batch, self.config.micro_batch_size, self.device, self.autocast())
+        routings: list[Routing] = []
+        loss_of = functools.partial(self.loss, routings=routings)
+        loss = accumulate_gradients(loss_of, batch, self.config.micro_batch_size, self.device, self.autocast())
         norm = clip_gradients(self.model.parameters(), self.config.clip_norm or math.inf)
         figures = {"loss": loss.item(), "gradient_norm": norm.item()}
         if not all(math.isfinite(figure) for figure in figures.values()):
@@ -208,13 +214,25 @@ class Training:
         self.progress = self.progress.after_update(perf_counter() - started, tokens_by_language(batch))
         self.display.advance(self.progress.step)
         if self.due(self.config.log_every):
-            self.log({**figures, "learning_rate": scale * self.config.optimizer.learning_rate})
+            figures["learning_rate"] = scale * self.config.optimizer.learning_rate
+            self.log({**figures, **self.expert_figures(routings)})
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Matrix products in bfloat16, if the configuration wants them."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
-    def log(self, figures: Mapping[str, float]) -> None:
+    def expert_figures(self, routings: list[Routing]) -> dict[str, Any]:
+        """How busy the experts are, if there are any. A router that has collapsed is told once."""
+        if not routings:
+            return {}
+        load = step_load(routings, self.model.config.num_layers)
+        for warning in collapse_warnings(load, experts_per_token=routings[0].chosen.shape[1]):
+            if warning not in self.warned:
+                self.warned.add(warning)
+                self.display.warn(warning)
+        return load_figures(load)
+
+    def log(self, figures: Mapping[str, Any]) -> None:
         """Write a line of metrics: this step's figures, and the speed since the line before."""
         now, before = self.progress, self.logged
         self.logged = now
