@@ -108,8 +108,13 @@ class Flex:
 
     name: str = "flex"
 
+    @torch.compiler.disable()
     def visibility(self, mask: Mask, context: AttentionContext, k_pos: Int[Tensor, "B S"]) -> BlockMask:
-        """Which blocks of the score matrix hold visible pairs, and the function that decides within a block."""
+        """Which blocks of the score matrix hold visible pairs, and the function that decides within a block.
+
+        Built outside of a compiled model: with the block mask inside the graph, PyTorch 2.11 computed wrong outputs in
+        inference mode (right ones in training), without a word.
+        """
         positions, documents = context.positions, context.documents
 
         def allow(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:

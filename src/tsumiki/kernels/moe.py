@@ -12,9 +12,9 @@ from tsumiki.nn.feed_forward.moe import Routing, RunExperts, each_expert_in_turn
 def grouped(x: Float[Tensor, "N E"], routing: Routing, experts: ModuleList) -> Float[Tensor, "N E"]:
     """Σ_x p_nx expert_x(x_n), with each expert's tokens side by side.
 
-    One sort replaces a search for each expert, so a GPU is waited for once a layer instead of once an expert; and each token's
-    A results are added in a fixed order, so that a run can be repeated bit for bit. `torch.compile` leaves the experts
-    out: how many tokens each has is known at run time only, and it would compile anew for every count.
+    One sort replaces a search for each expert, so a GPU is waited for once a layer, not once an expert. Each token's A
+    results are added in a fixed order, so that a run can be repeated bit for bit. `torch.compile` leaves the experts out:
+    how many tokens each has is known at run time only, and it would compile anew for every count.
     """
     num_chosen = routing.chosen.shape[1]
     order = routing.chosen.flatten().argsort(stable=True)
