@@ -153,6 +153,13 @@ def test_no_disk_space(limit: int, sentence: str, script: Path, tiny: Path, tmp_
     assert sentence in result.stderr
 
 
+def test_a_place_that_cannot_be_written(refused: Command, tiny: Path, tmp_path: Path) -> None:
+    absent = tmp_path / "absent" / "tokenizer.json"
+    assert refused("tokenizer", "train", tiny, absent) == f"'{absent}' cannot be used: no such file or directory."
+    assert refused("tokenizer", "train", tiny, tmp_path) == f"'{tmp_path}' cannot be used: is a directory."
+    assert refused("tokenizer", "train", tiny, "/dev/full") == "A file could not be written: no space left on device."
+
+
 def test_usage_errors_also_end_with_2(run: Command, tiny: Path) -> None:
     for arguments in (
         ["no-such-command"],

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from typer import Exit
 from typer.core import TyperGroup
@@ -20,8 +20,10 @@ RUNS = Path("runs")
 
 USER_ERROR = 2
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
-ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
-"""Errors of the file system that are no defect of ours: no space left, too large, no permission, read-only."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+"""What the file system refuses through no defect of ours."""
 
 
 class Commands(TyperGroup):
@@ -36,13 +38,13 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             raise Exit(INTERRUPTED) from None
         except OSError as error:
-            if error.errno not in ENVIRONMENT:
+            if error.errno not in (*FULL, *FORBIDDEN, *NO_SUCH_FILE):
                 raise
             what = f"'{error.filename}' cannot be used" if error.filename else "A file could not be written"
             fail(f"{what}: {os.strerror(error.errno).lower()}.")
 
 
-def fail(sentence: str) -> None:
+def fail(sentence: str) -> NoReturn:
     """Say what is wrong and end with exit code 2."""
     print(f"tsumiki: {sentence}", file=sys.stderr)
     raise Exit(USER_ERROR)
