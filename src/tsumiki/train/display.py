@@ -122,11 +122,13 @@ def samples_table(samples: Sequence[Mapping[str, Any]], max_width: int) -> Table
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", ratio=1)
     for sample in samples:
-        text = Text(printable(sample["prompt"]), style="bold") + Text(printable(sample["text"]), style="not bold")
+        text = Text(one_line(sample["prompt"] + sample["text"]))
+        text.stylize("bold", 0, len(one_line(sample["prompt"])))
         table.add_row(f"  temperature {sample['temperature']:g}", text)
     return table
 
 
-def printable(text: str) -> str:
-    """`text` without control characters, which a model may write and a terminal would obey."""
-    return "".join(character for character in text if character == "\n" or unicodedata.category(character)[0] != "C")
+def one_line(text: str) -> str:
+    """`text` without line breaks, and without control characters, which a model may write and a terminal would obey."""
+    visible = "".join(character for character in text if character == "\n" or unicodedata.category(character)[0] != "C")
+    return " ".join(visible.split())
