@@ -1,6 +1,8 @@
 """Models of ours that other formats can express, with a small bilingual tokenizer."""
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +70,11 @@ CONFIGS = {
         rope=RopeConfig(scaling=NtkScaling(factor=2.0)),
     ),
 }
+
+
+GREEDY = json.loads(Path(__file__).with_name("greedy.json").read_text(encoding="utf-8"))
+"""One expected greedy continuation a model, of 64 tokens, for every implementation: tsumiki, transformers,
+llama.cpp and onnxruntime. `num_layers` is small, because an export to ONNX takes seconds for each layer."""
 
 
 def random_model(name: str, *, num_layers: int = SIZES["num_layers"]) -> LanguageModel:

@@ -5,15 +5,9 @@ import onnxruntime
 import pytest
 import torch
 
-from export.conftest import CONFIGS, VOCAB_SIZE, random_model
+from export.conftest import CONFIGS, GREEDY, VOCAB_SIZE, random_model
 from tsumiki.errors import UserError
 from tsumiki.export.onnx import export_onnx
-from tsumiki.generate import Sampling
-from tsumiki.generate.engine import Generation
-
-# An export takes seconds, most of them for each layer: sinks, windows and the clamped SwiGLU in two layers, then
-# learned positions and GELU, and QK-norm, in one.
-NUM_LAYERS = {"gpt_oss-dense": 2, "gpt2": 1, "qwen3-window-ntk": 1}
 
 
 class Runner:
@@ -35,16 +29,16 @@ class Runner:
         return logits
 
 
-@pytest.fixture(scope="module", params=NUM_LAYERS)
+@pytest.fixture(scope="module", params=GREEDY)
 def exported(request, tmp_path_factory):
-    model = random_model(request.param, num_layers=NUM_LAYERS[request.param])
+    model = random_model(request.param, num_layers=GREEDY[request.param]["num_layers"])
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     export_onnx(model, path)
-    return model, path
+    return model, path, GREEDY[request.param]
 
 
 def test_prefill_and_steps_give_the_models_logits(exported) -> None:
-    model, path = exported
+    model, path, _ = exported
     ids = torch.randint(0, VOCAB_SIZE, (3, 31), generator=torch.Generator().manual_seed(3))
     positions = torch.arange(31).expand(3, -1)
     with torch.no_grad():
@@ -57,7 +51,7 @@ def test_prefill_and_steps_give_the_models_logits(exported) -> None:
 
 
 def test_padding_on_the_left(exported) -> None:
-    model, path = exported
+    model, path, _ = exported
     ids = torch.randint(0, VOCAB_SIZE, (1, 9), generator=torch.Generator().manual_seed(4))
     padded = torch.cat([torch.zeros(1, 4, dtype=torch.int64), ids], dim=1).numpy()
     found = Runner(path, model.config, batch_size=1).step(padded, np.maximum(np.arange(-4, 9), -1)[None])
@@ -65,17 +59,15 @@ def test_padding_on_the_left(exported) -> None:
         torch.testing.assert_close(torch.from_numpy(found[:, 4:]), model(ids), rtol=0, atol=1e-4)
 
 
-def test_greedy_text_is_the_same(exported) -> None:
-    model, path = exported
-    prompt = [0, 7, 3]
-    expected = list(Generation(model, prompt, Sampling(temperature=0.0), max_tokens=64))
-    runner, text, read = Runner(path, model.config, batch_size=1), list(prompt), 0
+def test_greedy_text_is_the_expected_one(exported) -> None:
+    model, path, golden = exported
+    runner, text, read = Runner(path, model.config, batch_size=1), list(golden["prompt"]), 0
     for _ in range(64):
         new = np.array([text[read:]])
         logits = runner.step(new, np.arange(read, len(text))[None])
         read = len(text)
         text.append(int(logits[0, -1].argmax()))
-    assert text[3:] == expected
+    assert text == golden["prompt"] + golden["tokens"]
 
 
 def test_a_mixture_is_refused(tmp_path) -> None:
