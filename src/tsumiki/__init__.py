@@ -1,4 +1,4 @@
-"""tsumiki (積み木): build small language models block by block, and prove that they are trained correctly."""
+"""tsumiki (積み木): build small language models block by block, verify that they are trained correctly, and use them."""
 
 from typing import TYPE_CHECKING, Any
 

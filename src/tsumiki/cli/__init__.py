@@ -8,7 +8,7 @@ from tsumiki.cli.terminal import Commands, use_utf8
 
 app = typer.Typer(
     cls=Commands,
-    help="Build small language models block by block, prove that they are trained correctly, and use them.",
+    help="Build small language models block by block, verify that they are trained correctly, and use them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -79,6 +79,8 @@ def before_and_after(out: "Console", metrics: list[dict[str, Any]]) -> None:
     """How the loss fell, bits per byte by language, and what the model wrote before and after, all from the metrics."""
     from rich.table import Table
 
+    from tsumiki.generate import one_line
+
     losses = [line["loss"] for line in metrics if line["kind"] == "train"]
     evaluations = [line for line in metrics if line["kind"] == "evaluation"]
     first, last = evaluations[0], evaluations[-1]
@@ -101,6 +103,8 @@ def before_and_after(out: "Console", metrics: list[dict[str, Any]]) -> None:
 
 def compare_cache(out: "Console", model: "TextModel") -> None:
     """Write one greedy text twice and show both times. The two must be equal."""
+    from tsumiki.generate import one_line
+
     model.generate(CACHE_PROMPT, max_tokens=3)  # the first steps of a process take longer
     cached = model.stream(CACHE_PROMPT, temperature=0)
     text = "".join(cached)
@@ -114,13 +118,6 @@ def compare_cache(out: "Console", model: "TextModel") -> None:
         tokens = completion.generation.new_tokens
         out.print(f"{name:16}{seconds:6.2f} s for {tokens} tokens, {tokens / seconds:,.0f} tokens/s")
     out.print(f"Both texts are equal. Computed on {model.model.unembedding.device} by {model.model.backend.attention}.")
-
-
-def one_line(text: str) -> str:
-    """`text` without line breaks or control characters."""
-    from tsumiki.generate import printable
-
-    return " ".join(printable(text).split())
 
 
 def sparkline(values: Sequence[float]) -> str:

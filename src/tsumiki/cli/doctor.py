@@ -1,4 +1,4 @@
-"""`tsumiki doctor`: prove that a model is sound, before it is trained or afterwards, ours or anybody's."""
+"""`tsumiki doctor`: look for bugs in a model, before it is trained or afterwards, ours or anybody's."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def doctor(
     receipt: Annotated[Path | None, Option(help="Write the verdicts to this file, as JSON.")] = None,
     device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPU if there is one.")] = None,
 ) -> None:
-    """Prove that a model is sound; exit code 1 if it is not."""
+    """Look for bugs in a model: does it see the future, does the cache change it? Exit code 1 if one is found."""
     from tsumiki.doctor import diagnose, render, to_json
 
     if self_test:
@@ -33,7 +33,7 @@ def doctor(
         return
     if source is None:
         raise UserError("Name what to examine, such as a preset or a run's directory, or ask for --self-test.")
-    diagnosis = diagnose(**patient(source, changes or [], device), level="full" if full else "quick")
+    diagnosis = diagnose(**patient(source, changes or [], device, full=full), level="full" if full else "quick")
     if receipt is not None:
         text = json.dumps(to_json(diagnosis), ensure_ascii=False, indent=2)
         receipt.write_text(text + "\n", encoding="utf-8")
@@ -42,8 +42,10 @@ def doctor(
         raise Exit(1)
 
 
-def patient(source: str, changes: list[str], device: str | None) -> dict[str, Any]:
-    """The model that `source` means, and its data or its tokenizer where it has some, as arguments of `diagnose`.
+def patient(source: str, changes: list[str], device: str | None, *, full: bool) -> dict[str, Any]:
+    """The model that `source` means, as arguments of `diagnose`, with its tokenizer where it has one.
+
+    With `full` also the data that a configuration names. It may have to be downloaded and is prepared as for training.
 
     Raises:
         UserError: there is no such model, or changes are asked for where nothing can be changed.
@@ -65,7 +67,7 @@ def patient(source: str, changes: list[str], device: str | None) -> dict[str, An
         return {"model": model.model, "tokenizer": model.tokenizer}
     run = load(source, RunConfig, changes)
     model = build_model(run.model, backend=run.backend, seed=run.train.seed, device=choose_device(device))
-    return {"model": model, "data": prepare(run.data, run.tokenizer)}
+    return {"model": model, "data": prepare(run.data, run.tokenizer) if full else None}
 
 
 def load_transformers(directory: str) -> Any:

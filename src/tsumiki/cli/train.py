@@ -14,10 +14,10 @@ def train(
     changes: Annotated[list[str] | None, Argument(help="Changes such as train.steps=500.")] = None,
     run_dir: Annotated[Path | None, Option(help="Where the run lives; runs/<name> if left out.")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the run's last checkpoint.")] = False,
-    skip_doctor: Annotated[bool, Option("--skip-doctor", help="Train without proof; the manifest records it.")] = False,
+    skip_doctor: Annotated[bool, Option("--skip-doctor", help="Train unexamined; the manifest records it.")] = False,
     device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPU if there is one.")] = None,
 ) -> None:
-    """Train a model, after proving that it is sound."""
+    """Examine a model, then train it."""
     from tsumiki.config import load
     from tsumiki.train import Interrupted, RunConfig
     from tsumiki.train import train as run_training

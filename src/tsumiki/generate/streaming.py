@@ -84,3 +84,8 @@ class Completion(Iterator[str]):
 def printable(text: str) -> str:
     """`text` without control characters, which a model may write and a terminal would obey."""
     return "".join(character for character in text if character in "\n\t" or unicodedata.category(character) != "Cc")
+
+
+def one_line(text: str) -> str:
+    """`text` as one line: printable, with every run of spaces and line breaks made one space."""
+    return " ".join(printable(text).split())

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
+
+from tsumiki.generate import one_line
 
 
 class Display:
@@ -126,9 +127,3 @@ def samples_table(samples: Sequence[Mapping[str, Any]], max_width: int) -> Table
         text.stylize("bold", 0, len(one_line(sample["prompt"])))
         table.add_row(f"  temperature {sample['temperature']:g}", text)
     return table
-
-
-def one_line(text: str) -> str:
-    """`text` without line breaks, and without control characters, which a model may write and a terminal would obey."""
-    visible = "".join(character for character in text if character == "\n" or unicodedata.category(character)[0] != "C")
-    return " ".join(visible.split())
