@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tsumiki.doctor import Adapter, Diagnosis, diagnose, sentence
+from tsumiki.doctor import Adapter, Diagnosis, diagnose, sentence, with_compiled
 from tsumiki.errors import UserError
 
 from .decoder import SomebodysDecoder
@@ -106,6 +106,14 @@ def test_an_adapter_lets_more_be_asked() -> None:
     )
 
 
+def test_a_compiled_model_is_one_more_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
+    diagnosis = examine(SomebodysDecoder(), adapter=with_compiled(Adapter()), checks=["backends"])
+    assert diagnosis.verdicts[0].values["backends"] == ["compiled"]
+    assert len(compiled) == 1
+
+
 def test_a_model_that_raises_fails_the_check_with_the_place() -> None:
     def cached(model: Any, ids: Tensor, chunks: Sequence[int]) -> Tensor:
         raise IndexError("no slot left")
@@ -142,5 +150,5 @@ def test_rounding_inside_a_float64_model_is_noticed_and_allowed_for() -> None:
     diagnosis = examine(Rounding())
     assert diagnosis.ok, [sentence(verdict) for verdict in diagnosis.failures]
     assert diagnosis.setting["dtype"] == "float64"
-    assert diagnosis.setting["coarsest_dtype"] == "float32"
+    assert diagnosis.setting["precision"] == "float32"
     assert 1e-6 < diagnosis.setting["tolerance"] < 1e-3

@@ -3,14 +3,12 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tsumiki.doctor import TRANSFORMERS, diagnose, load_transformers, packed_by_positions, sentence
-from tsumiki.errors import UserError
+from tsumiki.doctor import TRANSFORMERS, diagnose, packed_by_positions, sentence
 
 warnings.filterwarnings("ignore", module="transformers")
 transformers = pytest.importorskip("transformers")
@@ -121,17 +119,3 @@ def test_packed_rows_are_examined_where_they_are_meant_to_work() -> None:
     adapter = replace(TRANSFORMERS, packed=packed_by_positions)
     (verdict,) = diagnose(llama(), adapter=adapter, checks=["documents"]).verdicts
     assert verdict.status == "passed"
-
-
-def test_a_saved_model_is_loaded_from_its_directory(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    gpt2().save_pretrained(tmp_path)
-    assert diagnose(load_transformers(tmp_path), checks=["causality"]).ok
-
-
-def test_what_is_no_saved_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no config\.json, so it is no model that transformers saved"):
-        load_transformers(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
-    with pytest.raises(UserError, match="transformers cannot load"):
-        load_transformers(tmp_path)

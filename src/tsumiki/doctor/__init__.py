@@ -8,7 +8,7 @@
 The model may be any torch module, or any function, from token ids [B, T] to logits [B, T, V].
 """
 
-from tsumiki.doctor.adapters import TRANSFORMERS, TSUMIKI, load_transformers, packed_by_positions
+from tsumiki.doctor.adapters import TRANSFORMERS, TSUMIKI, packed_by_positions, with_compiled
 from tsumiki.doctor.checks import diagnose
 from tsumiki.doctor.messages import sentence
 from tsumiki.doctor.receipt import check_receipt, from_json, to_json
@@ -26,10 +26,10 @@ __all__ = [
     "check_receipt",
     "diagnose",
     "from_json",
-    "load_transformers",
     "packed_by_positions",
     "render",
     "sentence",
     "to_json",
     "too_good",
+    "with_compiled",
 ]

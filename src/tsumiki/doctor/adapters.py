@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 from tsumiki.doctor.foreign import config_of, renamed, weights_of
 from tsumiki.doctor.reference import knows, reference_outputs
 from tsumiki.doctor.subject import Adapter, Model
-from tsumiki.errors import UserError
 from tsumiki.kernels import BackendConfig
 from tsumiki.kernels.attention import BACKENDS
 from tsumiki.models import LanguageModel, build_model
@@ -170,21 +169,17 @@ TRANSFORMERS = Adapter(
 `packed=packed_by_positions` to `diagnose` where a model is trained on packed rows."""
 
 
-def load_transformers(directory: Path) -> Model:
-    """A causal language model that `save_pretrained` wrote. Only safetensors are read, and no code from the directory.
+def with_compiled(adapter: Adapter) -> Adapter:
+    """The same, with one more backend to compare: the model compiled by `torch.compile`."""
 
-    Raises:
-        UserError: transformers is not installed, or the directory holds no such model.
-    """
-    try:
-        from transformers import AutoModelForCausalLM
-    except ImportError as error:
-        raise UserError("To examine a model of transformers, install it: pip install 'tsumiki[hf]'.") from error
-    if not (directory / "config.json").is_file():
-        raise UserError(f"'{directory}' holds no config.json, so it is no model that transformers saved.")
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            directory, local_files_only=True, use_safetensors=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"transformers cannot load '{directory}': {str(error).splitlines()[0]}") from error
+    def spellings(model: Model) -> Mapping[str, Callable[[Model], Model]]:
+        others = {} if adapter.spellings is None else adapter.spellings(model)
+        return {**others, "compiled": _compiled}
+
+    return replace(adapter, spellings=spellings)
+
+
+def _compiled(model: Model) -> Model:
+    other = copy.deepcopy(model)
+    other.compile()
+    return other

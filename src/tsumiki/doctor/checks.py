@@ -25,6 +25,7 @@ MODEL_CHECKS: tuple[Check, ...] = (
     invariants.padding,
     invariants.loss,
     invariants.accumulation,
+    invariants.resume,
     invariants.backends,
     oracle.reference,
     statistical.noise_floor,

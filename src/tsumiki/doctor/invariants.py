@@ -357,6 +357,25 @@ def accumulation(subject: Subject) -> Verdict:
     return passed()
 
 
+@check("invariants", level="full", needs=("train", "module"))
+def resume(subject: Subject) -> Verdict:
+    """Two steps, a checkpoint, and two steps more give the same weights as four steps, bit for bit.
+
+    Finds a state that is not saved: the optimizer's moments, the schedule's step, the order of the data.
+    Misses what goes wrong later, and what a crash leaves half-written.
+    """
+    assert subject.adapter.train is not None
+    straight, first, second = (subject.trainable() for _ in range(3))
+    subject.adapter.train(straight, None, 4)
+    saved = subject.adapter.train(first, None, 2)
+    subject.adapter.train(second, saved, 2)
+    weights = second.state_dict()
+    for name, weight in straight.state_dict().items():
+        if not torch.equal(weight, weights[name]):
+            return failed("resume_differs", parameter=name, change=(weight - weights[name]).abs().max().item())
+    return passed(steps=4)
+
+
 @check("invariants", level="full", needs=("spellings", "module"))
 def backends(subject: Subject) -> Verdict:
     """Every other backend gives the same logits and the same gradients.

@@ -21,6 +21,7 @@ TITLES = {
     "padding": ("Padding changes nothing", "パディングは影響しない"),
     "loss": ("The loss is that of the next tokens", "損失は次のトークンのもの"),
     "accumulation": ("1 x 16 = 4 x 4 = 16 x 1", "1 x 16 = 4 x 4 = 16 x 1"),
+    "resume": ("2 + 2 steps = 4 steps", "2 + 2 ステップ = 4 ステップ"),
     "backends": ("All backends agree", "どのバックエンドも一致する"),
     "reference": ("As the independent reference says", "独立した参照実装と一致する"),
     "noise_floor": ("Noise cannot be predicted", "でたらめは予測できない"),
@@ -127,6 +128,12 @@ SENTENCES = {
         "Usual cause: a loss that is averaged within a micro-batch, so that short rows weigh too much.",
         "16 行の勾配が、{size} 行ずつと一度とで異なります（`{parameter}` で {change:.0e}）。"
         "よくある原因：マイクロバッチ内で平均した損失（短い行が重くなります）。",
+    ),
+    "resume_differs": (
+        "A training that is resumed is another one: after 2 + 2 steps `{parameter}` differs from that after 4 (by "
+        "{change:.0e}). Usual cause: the optimizer's moments, the step or the order of the data is not saved.",
+        "再開した訓練が一致しません：2 + 2 ステップ後の `{parameter}` が 4 ステップ後と異なります（{change:.0e}）。"
+        "よくある原因：保存されていないオプティマイザーの状態、ステップ数、データの順序。",
     ),
     "backend_differs": (
         "The backend `{backend}` gives other logits from position {position} on (by up to {change:.0e} of the "
@@ -256,6 +263,7 @@ SENTENCES = {
     "no_fresh": ("no way to a newly initialised model is known", "新しく初期化する方法が不明です"),
     "no_spellings": ("only one backend", "バックエンドは一つだけです"),
     "no_reference": ("no reference for this kind of model", "この種のモデルの参照実装がありません"),
+    "no_train": ("no way to train it is known", "訓練の方法が不明です"),
     "no_optimizer": ("no optimizer was given", "オプティマイザーが渡されていません"),
     "no_data": ("no data was given", "データが渡されていません"),
     "unknown_to_reference": ("the reference does not know this architecture", "参照実装にない構造です"),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tsumiki.doctor.messages import Language
-from tsumiki.doctor.patients import ByteTokenizer, Patient, SmallData, SmallSource
+from tsumiki.doctor.patients import ByteTokenizer, Patient, SmallData, SmallSource, train
 from tsumiki.doctor.pipeline import TEXTS
 from tsumiki.doctor.subject import Adapter
 from tsumiki.nn.attention import AttentionContext, Eager, Mask
@@ -1149,6 +1149,29 @@ def step_uphill(patient: Patient) -> None:
     勾配を登る。
     """
     change_adapter(patient, optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=1e-3, maximize=True))
+
+
+@bug("training", found_by="resume")
+def moments_not_saved(patient: Patient) -> None:
+    """A checkpoint does not hold the optimizer's moments.
+
+    チェックポイントにオプティマイザーの状態がない。
+    """
+
+    def forgetful(model: Any, saved: Any, steps: int) -> Any:
+        kept = train(model, saved, steps)
+        return {**kept, "optimizer": {**kept["optimizer"], "state": {}}}
+
+    change_adapter(patient, train=forgetful)
+
+
+@bug("training", found_by="resume")
+def step_not_saved(patient: Patient) -> None:
+    """A resumed training counts its steps from 0, and so does its schedule.
+
+    再開した訓練がステップを 0 から数え直す。
+    """
+    change_adapter(patient, train=lambda model, saved, steps: {**train(model, saved, steps), "step": 0})
 
 
 @bug("data", found_by="targets")

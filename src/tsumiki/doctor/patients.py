@@ -1,12 +1,13 @@
 """Healthy patients for the self-test: three small decoders, and a small pipeline. Mutations are planted in them."""
 
-from collections.abc import Callable
+import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from tsumiki.data import TrainingStream
 from tsumiki.doctor.adapters import TSUMIKI
@@ -63,9 +64,32 @@ class Patient:
 
 
 def healthy(name: str = "modern") -> Patient:
-    """One of `MODELS`, and a healthy pipeline; the optimizer is PyTorch's AdamW."""
-    optimizer: Callable[[Any], Any] = lambda model: torch.optim.AdamW(model.parameters(), lr=1e-3)  # noqa: E731
-    return Patient(build_model(MODELS[name]), replace(TSUMIKI, optimizer=optimizer), SmallPipeline())
+    """One of `MODELS`, with an optimizer, a training loop and a healthy pipeline."""
+    return Patient(build_model(MODELS[name]), replace(TSUMIKI, optimizer=adamw, train=train), SmallPipeline())
+
+
+def adamw(model: nn.Module) -> torch.optim.Optimizer:
+    """PyTorch's AdamW."""
+    return torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+
+def train(model: LanguageModel, saved: Any, steps: int) -> Any:
+    """A small training loop: noise that depends on the step, a learning rate that does, too, and dropout."""
+    optimizer, first = adamw(model), 0
+    if saved is not None:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        first = saved["step"]
+    with torch.random.fork_rng():
+        for step in range(first, first + steps):
+            torch.manual_seed(step)
+            ids = torch.randint(model.config.vocab_size, (2, 9))
+            nats, count = model.loss(ids[:, :-1], ids[:, 1:])
+            optimizer.zero_grad()
+            (nats / count).backward()
+            optimizer.param_groups[0]["lr"] = 1e-3 / (1 + step)
+            optimizer.step()
+    return copy.deepcopy({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": first + steps})
 
 
 class ByteTokenizer:

@@ -58,7 +58,7 @@ def describe_setting(subject: Subject) -> dict[str, Any]:
         "vocab_size": subject.vocab_size,
         "windows": list(subject.windows),
         "dtype": str(subject.logits(subject.tokens(1, 2)).dtype).removeprefix("torch."),
-        "coarsest_dtype": str(subject.precision).removeprefix("torch."),
+        "precision": str(subject.precision).removeprefix("torch."),
         "tolerance": subject.tolerance,
         "device": str(subject.device),
         "backend": _backend(subject.model),

@@ -1,6 +1,7 @@
 """The statistical floor: nobody can predict dice. Whoever does has seen them."""
 
 import math
+import statistics
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,9 @@ def noise_floor(subject: Subject) -> Verdict:
     Misses a leak that short rows do not show, or that a hundred steps are too few to make use of.
     """
     model = jittered(subject.model, torch.float32).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0)
+    width = statistics.median(parameter.shape[-1] for parameter in model.parameters())
+    rate = min(3e-3, 0.02 * width**-0.5)  # a wide model needs smaller steps
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
     faces = torch.randperm(subject.vocab_size, generator=torch.Generator().manual_seed(10))[:FACES].to(subject.device)
 
     def throws(rows: int, seed: int) -> Tensor:

@@ -1,6 +1,7 @@
 """The model under examination: how it is asked for logits and more, and the copies of it that are examined."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Adapter:
         fresh: (model) -> a newly initialised model of the same architecture.
         spellings: (model) -> {name: (model) -> a copy that computes the same in another way}.
         optimizer: (model) -> the optimizer that will train it, an object with `step()`.
+        train: (model, saved, steps) -> what a checkpoint keeps. Trains the model in place from what was saved earlier
+            (None: from the start) for so many steps more.
         finest: (model) -> the finest dtype in which a copy computes as the model does.
         reference: (model, ids) -> what an independent implementation in float64 gives with the same weights for one row
             of ids [T]: {submodule: its output [T, ...]}, in the order of computation, the logits last under "". None
@@ -66,6 +69,7 @@ class Adapter:
     fresh: Callable[[Model], Model] | None = None
     spellings: Callable[[Model], Mapping[str, Callable[[Model], Model]]] | None = None
     optimizer: Callable[[Model], Any] | None = None
+    train: Callable[[Model, Any, int], Any] | None = None
     finest: Callable[[Model], torch.dtype] = lambda model: torch.float64
     reference: Callable[[Model, Tensor], Mapping[str, Tensor] | None] | None = None
 
@@ -134,18 +138,20 @@ class Subject:
 
     @cached_property
     def precision(self) -> torch.dtype:
-        """The coarsest precision that the probe's logits pass on their way: float32 where norms round a float64 copy.
+        """The precision that may be expected of the probe: float32 where something in a float64 copy rounds.
 
-        Compiled parts, such as FlexAttention, cannot be watched; they count as float32.
+        Compiled parts, such as FlexAttention, cannot be watched; they count as rounding.
         """
         ids = self.tokens(1, min(3, self.context))
         dtype = self.logits(ids).dtype
+        if dtype is not torch.float64:
+            return dtype
         try:
             with _Rounding() as rounding:
                 self.logits(ids)
         except (RuntimeError, NotImplementedError):
-            return max(dtype, torch.float32, key=_eps)
-        return max(dtype, rounding.coarsest, key=_eps)
+            return torch.float32
+        return torch.float32 if rounding.seen else torch.float64
 
     @cached_property
     def same_shape_tolerance(self) -> float:
@@ -167,7 +173,7 @@ class Subject:
         with torch.no_grad():
             for parameter in nudged.parameters():
                 signs = torch.randn(parameter.shape, generator=generator).sign().to(parameter)
-                parameter.mul_(1 + _eps(self.precision) * signs)
+                parameter.mul_(1 + torch.finfo(self.precision).eps * signs)
         ids = self.tokens(1, min(64, self.context))
         return difference(self.logits(ids, model=nudged), self.logits(ids))
 
@@ -265,23 +271,18 @@ class Subject:
 
 
 class _Rounding(TorchDispatchMode):
-    """Notes the coarsest result that was computed from something finer."""
+    """Notes whether anything was computed from finer numbers than it holds."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.coarsest = torch.float64
+        self.seen = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and result.is_floating_point():
-            sources = [arg.dtype for arg in args if isinstance(arg, Tensor) and arg.is_floating_point()]
-            if sources and _eps(result.dtype) > max(map(_eps, sources)):
-                self.coarsest = max(self.coarsest, result.dtype, key=_eps)
+            sources = [arg for arg in args if isinstance(arg, Tensor) and arg.is_floating_point()]
+            self.seen |= any(torch.finfo(source.dtype).eps < torch.finfo(result.dtype).eps for source in sources)
         return result
-
-
-def _eps(dtype: torch.dtype) -> float:
-    return torch.finfo(dtype).eps
 
 
 def jittered(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -320,7 +321,7 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 
 def by_position(a: Tensor, b: Tensor) -> Tensor:
-    """The same for every position: [T]. Not finite counts as infinitely different."""
-    scale = a.abs().max().clamp(min=torch.finfo(a.dtype).tiny)
-    change = ((a - b).abs() / scale).nan_to_num(nan=float("inf"))
-    return change.amax(dim=(0, 2))
+    """The same for every position: [T]. What is not finite is infinitely different."""
+    scale = torch.maximum(a.max(), -a.min()).clamp(min=torch.finfo(a.dtype).tiny)
+    change = (a - b).abs_().amax(dim=(0, 2)) / scale
+    return change.nan_to_num(nan=math.inf)
