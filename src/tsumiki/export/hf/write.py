@@ -46,7 +46,7 @@ def export_hf(model: LanguageModel, tokenizer: Tokenizer, directory: Path) -> st
         **special,
     }
     _write(directory / "config.json", description)
-    _write(directory / "generation_config.json", {**special, "max_length": config.max_seq_len})
+    _write(directory / "generation_config.json", special)
     _write(directory / "tokenizer.json", _with_beginning(tokenizer))
     _write(
         directory / "tokenizer_config.json",
