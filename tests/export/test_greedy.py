@@ -9,7 +9,7 @@ from tsumiki.export.hf import export_hf
 from tsumiki.generate import Sampling
 from tsumiki.generate.engine import Generation
 from tsumiki.kernels import BackendConfig
-from tsumiki.models.artefact import model_of
+from tsumiki.models.build import model_of
 
 EAGER = BackendConfig(attention="eager", activation="eager", experts="eager", cross_entropy="eager")
 

@@ -18,7 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tsumiki.errors import UserError
-from tsumiki.models import LanguageModel, build_model
+from tsumiki.models import LanguageModel
+from tsumiki.models.build import model_of
 from tsumiki.nn.feed_forward import MixtureOfExperts
 
 OPSET = 18
@@ -87,8 +88,8 @@ def export_onnx(model: LanguageModel, path: Path) -> None:
     except ImportError as error:
         raise UserError("The ONNX export needs an extra; run: pip install 'tsumiki[export]'") from error
     config, attention = model.config, model.config.attention
-    plain = build_model(config).requires_grad_(False)
-    plain.load_state_dict({name: tensor.detach().cpu().float() for name, tensor in model.state_dict().items()})
+    weights = {name: tensor.detach().cpu().float() for name, tensor in model.state_dict().items()}
+    plain = model_of(config, weights).requires_grad_(False)
     batch_size, num_tokens, num_past = 2, 3, 5
     ids = torch.zeros(batch_size, num_tokens, dtype=torch.int64)
     past_positions = torch.arange(num_past).expand(batch_size, -1)
@@ -104,7 +105,7 @@ def export_onnx(model: LanguageModel, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         torch.onnx.export(
-            Step(plain).eval(),
+            Step(plain),
             (ids, positions, past_positions, past),
             path,
             input_names=["ids", "positions", "past_positions", *(f"past_{kind}" for kind in kinds)],

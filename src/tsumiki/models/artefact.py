@@ -16,7 +16,7 @@ from torch import Tensor
 from tsumiki.config import dump, dump_yaml, load_mapping, parse
 from tsumiki.errors import UserError
 from tsumiki.kernels import BackendConfig
-from tsumiki.models.build import ModelConfig, build_model
+from tsumiki.models.build import ModelConfig, build_model, model_of
 from tsumiki.models.fingerprint import check_config, check_logits, dtype_name, load_fingerprint, save_fingerprint
 from tsumiki.models.language_model import DecoderConfig, LanguageModel
 
@@ -74,18 +74,6 @@ def load_model(
     check_tensors(tensors, shapes, stored["dtype"], path)
     check_logits(config, tensors, stored, directory)
     return model_of(config, tensors, backend=backend).to(device=device, dtype=dtype)
-
-
-def model_of(
-    config: DecoderConfig, tensors: Mapping[str, Tensor], *, backend: BackendConfig | None = None
-) -> LanguageModel:
-    """The model with these weights, in their dtype and in eval mode.
-
-    The weights are copied, not adopted: fp32 sums may depend on how memory is aligned, and a file's is otherwise.
-    """
-    model = build_model(config, backend=backend, dtype=next(iter(tensors.values())).dtype)
-    model.load_state_dict(tensors)
-    return model.eval()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
 """From a configuration to a model."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
+from torch import Tensor
 
 from tsumiki.kernels import BackendConfig
 from tsumiki.models.gpt2 import GPT2
@@ -45,3 +47,16 @@ def build_model(
         torch.manual_seed(seed)
         model = FAMILIES[config.family](config, backend or BackendConfig())
     return model.to(device=device, dtype=dtype)
+
+
+def model_of(
+    config: DecoderConfig, weights: Mapping[str, Tensor], *, backend: BackendConfig | None = None
+) -> LanguageModel:
+    """The model with these weights, on the CPU, in their dtype and in eval mode.
+
+    The weights are copied, not adopted: fp32 sums may depend on how memory is aligned, and a file's is otherwise.
+    """
+    dtype = next(iter(weights.values())).dtype
+    model = build_model(config, backend=backend, device="meta", dtype=dtype).to_empty(device="cpu")
+    model.load_state_dict(weights)
+    return model.eval()

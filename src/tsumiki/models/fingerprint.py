@@ -17,7 +17,7 @@ from torch import Tensor
 from tsumiki.config import dump, parse
 from tsumiki.errors import UserError
 from tsumiki.kernels import BackendConfig
-from tsumiki.models.build import ModelConfig, build_model
+from tsumiki.models.build import ModelConfig, model_of
 from tsumiki.models.language_model import DecoderConfig
 from tsumiki.nn.precision import at_least_fp32
 
@@ -42,9 +42,7 @@ def fingerprint(config: DecoderConfig, weights: Mapping[str, Tensor]) -> dict[st
     """
     prompts = fixed_prompts(config)
     some = torch.arange(NUM_LOGITS) * config.vocab_size // NUM_LOGITS
-    weights = {name: at_least_fp32(weight) for name, weight in weights.items()}
-    model = build_model(config, backend=EAGER, dtype=next(iter(weights.values())).dtype).eval()
-    model.load_state_dict(weights)
+    model = model_of(config, {name: at_least_fp32(weight) for name, weight in weights.items()}, backend=EAGER)
     with torch.inference_mode():
         logits = model(prompts)[:, -1, some]
     return {"prompts": prompts.tolist(), "tokens": some.tolist(), "logits": logits.tolist()}

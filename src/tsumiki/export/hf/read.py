@@ -15,7 +15,8 @@ from tsumiki.export.hf.architectures import BY_MODEL_TYPE
 from tsumiki.export.hf.parts import Architecture, Theirs
 from tsumiki.kernels import BackendConfig
 from tsumiki.models import LanguageModel, build_model
-from tsumiki.models.artefact import check_tensors, model_of, read_tensors
+from tsumiki.models.artefact import check_tensors, read_tensors
+from tsumiki.models.build import model_of
 from tsumiki.models.fingerprint import dtype_name
 from tsumiki.models.language_model import DecoderConfig
 
