@@ -152,6 +152,16 @@ def test_tensors_are_read_strictly(folder) -> None:
     assert "is cut short or no safetensors file" in refusal(folder)
 
 
+def test_norms_in_fp32_and_the_rest_in_bf16(folder) -> None:
+    halve = {name: t if "norm" in name else t.bfloat16() for name, t in load_file(folder / "model.safetensors").items()}
+    save_file(halve, folder / "model.safetensors")
+    model, _ = import_hf(folder)
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32}
+    assert torch.equal(model.unembedding, halve["model.embed_tokens.weight"].float())
+    change(folder, lambda tensors: tensors.update({"model.norm.weight": torch.ones(48, dtype=torch.int8)}))
+    assert "'norm.weight' holds int8, but weights are floating-point numbers" in refusal(folder)
+
+
 def test_a_pickle_is_not_opened(folder) -> None:
     (folder / "model.safetensors").unlink()
     assert "holds no model.safetensors. Ask for" in refusal(folder)

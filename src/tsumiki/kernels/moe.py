@@ -13,8 +13,8 @@ def grouped(x: Float[Tensor, "N E"], routing: Routing, experts: ModuleList) -> F
     """Σ_x p_nx expert_x(x_n), with each expert's tokens side by side.
 
     One sort replaces a search for each expert, so a GPU is waited for once a layer, not once an expert. Each token's A
-    results are added in a fixed order, so that a run can be repeated bit for bit. `torch.compile` leaves the experts out:
-    how many tokens each has is known at run time only, and it would compile anew for every count.
+    results are added in a fixed order, so that a run can be repeated bit for bit. `torch.compile` leaves the experts
+    out: how many tokens each has is known at run time only, and it would compile anew for every count.
     """
     num_chosen = routing.chosen.shape[1]
     order = routing.chosen.flatten().argsort(stable=True)

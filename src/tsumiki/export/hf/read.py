@@ -1,5 +1,6 @@
 """A directory that `transformers` wrote, as a model of ours."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,13 @@ def import_model(
             )
         config, tensors = _without_unused_rows(architecture, path, tensors, vocab_size)
     shapes = {name: tensor.shape for name, tensor in build_model(config, device="meta").state_dict().items()}
-    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    # Some files keep the norms in fp32 and the rest in bf16.
-    widest = torch.float64 if torch.float64 in dtypes else torch.float32 if len(dtypes) > 1 else dtypes.pop()
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise UserError(
+                f"'{directory}': '{name}' holds {dtype_name(tensor)}, but weights are floating-point numbers."
+            )
+    # Some files keep the norms in fp32 and the rest in bf16; the widest holds both.
+    widest = functools.reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})
     tensors = {name: tensor.to(widest) for name, tensor in tensors.items()}
     check_tensors(tensors, shapes, dtype_name(next(iter(tensors.values()))), directory / WEIGHTS)
     return model_of(config, tensors, backend=backend)
