@@ -1,4 +1,4 @@
-"""tsumiki (積み木): build small language models block by block, verify that they are trained correctly, and use them."""
+"""tsumiki (積み木): build small language models block by block, verify that they train correctly, and use them."""
 
 from typing import TYPE_CHECKING, Any
 

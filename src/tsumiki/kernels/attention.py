@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.attention.flex_attention import AuxRequest, BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import (
+    AuxRequest,
+    BlockMask,
+    FlexKernelOptions,
+    create_block_mask,
+    flex_attention,
+)
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from tsumiki.nn.attention import AttentionBackend, AttentionContext, Eager, Mask, dense_visibility
@@ -153,7 +159,7 @@ class Flex:
             enable_gqa=q.shape[2] != k.shape[2],
             return_aux=AuxRequest(lse=True),
             # For a few queries PyTorch picks a decoding kernel, which has no tiling for every number of queries.
-            kernel_options={"FORCE_USE_FLEX_ATTENTION": q.shape[1] > 1},
+            kernel_options=FlexKernelOptions(FORCE_USE_FLEX_ATTENTION=q.shape[1] > 1),
         )
         if sinks is not None:
             assert aux.lse is not None

@@ -12,7 +12,7 @@ from tsumiki.nn.feed_forward.moe import Routing, RunExperts, each_expert_in_turn
 def grouped(x: Float[Tensor, "N E"], routing: Routing, experts: ModuleList) -> Float[Tensor, "N E"]:
     """Σ_x p_nx expert_x(x_n), with each expert's tokens side by side.
 
-    One sort replaces a search for each expert, so a GPU is waited for once a layer, not once an expert. Each token's A
+    One sort replaces a search for each expert, so a GPU is waited for once a layer, not once an expert. Each token's
     results are added in a fixed order, so that a run can be repeated bit for bit. `torch.compile` leaves the experts
     out: how many tokens each has is known at run time only, and it would compile anew for every count.
     """
