@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from doctor.decoder import SomebodysDecoder
 from tsumiki.doctor import Adapter, Diagnosis, diagnose, sentence, with_compiled
 from tsumiki.errors import UserError
-
-from .decoder import SomebodysDecoder
 
 
 def examine(model: Any, **options: Any) -> Diagnosis:

@@ -1,7 +1,12 @@
-"""The doctor examines itself: every mutation must be found, and nothing in a healthy patient."""
+"""The doctor examines itself: every mutation must be found, and nothing in a healthy patient.
 
+`python -m tsumiki.doctor.selftest docs/en/doctor.md docs/ja/doctor.md` writes the tables of these pages anew.
+"""
+
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS, examine
 from tsumiki.doctor.messages import Language
@@ -111,3 +116,26 @@ def summary(cases: Iterable[Case], language: Language = "en") -> str:
     ]
     false = "健康なモデルへの誤報" if japanese else "False alarms on healthy models"
     return "\n".join(lines) + f"\n\n{false}: {alarms} ({', '.join(case.name for case in well)})"
+
+
+BEGIN, END = "<!-- self-test: begin -->", "<!-- self-test: end -->"
+
+
+def write_page(page: Path, cases: Iterable[Case]) -> None:
+    """Put summary and table between the two marks of a page, in the language of its directory."""
+    language: Language = "ja" if page.parent.name == "ja" else "en"
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    generated = f"{summary(cases, language)}\n\n{table(cases, language)}"
+    page.write_text(f"{before}{BEGIN}\n{generated}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Run everything, and write the pages that were named."""
+    cases = self_test(progress=lambda name: print(name, file=sys.stderr))
+    for name in sys.argv[1:]:
+        write_page(Path(name), cases)
+
+
+if __name__ == "__main__":
+    main()
