@@ -306,7 +306,8 @@ def mode(model: Model, *, training: bool) -> Iterator[Model]:
     model.train(training)
     try:
         if training:
-            with torch.random.fork_rng():
+            devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
+            with torch.random.fork_rng(devices):
                 torch.manual_seed(0)
                 yield model
         else:
