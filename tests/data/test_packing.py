@@ -68,7 +68,7 @@ class _Wide(Tokenizer):
     """The sample tokenizer with room for more ids than 16 bits hold."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        super().__init__(tokenizer._text)
+        super().__init__(tokenizer.text)
         self.vocab_size = 2**16 + 1
 
 

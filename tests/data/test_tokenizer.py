@@ -179,7 +179,7 @@ def test_files_that_are_no_tokenizer(tmp_path: Path, content: bytes, message: st
 
 
 def changed(tokenizer: Tokenizer, **keys: Any) -> str:
-    return json.dumps({**json.loads(tokenizer._text), **keys})
+    return json.dumps({**json.loads(tokenizer.text), **keys})
 
 
 @pytest.mark.parametrize(
