@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tsumiki.doctor import Verdict, diagnose, render, sentence
-from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS, examine
+from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS
 from tsumiki.doctor.messages import SENTENCES, TITLES, default_language
 from tsumiki.doctor.mutations import MUTATIONS
 from tsumiki.doctor.patients import healthy
@@ -94,7 +94,7 @@ def test_japanese_speaks_japanese() -> None:
 def test_what_is_worth_knowing_fails_nothing() -> None:
     patient = healthy()
     patient.pipeline.data.manifest["overlap"][0].update(documents=10, sharing=2)
-    diagnosis = examine(patient.model, pipeline=patient.pipeline, checks=["held_out"])
+    diagnosis = diagnose(patient.model, data=patient.pipeline, checks=["held_out"])
     assert diagnosis.ok
     out = io.StringIO()
     render(diagnosis, Console(file=out, width=160), "en")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from torch import nn
 
-from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS, examine
+from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS, diagnose
 from tsumiki.doctor.messages import sentence
 from tsumiki.doctor.mutations import MUTATIONS
 from tsumiki.doctor.patients import MODELS, healthy
@@ -18,7 +18,7 @@ CHECKS = {check.name: check for check in (*MODEL_CHECKS, *PIPELINE_CHECKS)}
 @pytest.mark.parametrize("name", MODELS)
 def test_a_healthy_patient_passes_every_check(name: str) -> None:
     patient = healthy(name)
-    diagnosis = examine(patient.model, adapter=patient.adapter, pipeline=patient.pipeline, level="full")
+    diagnosis = diagnose(patient.model, adapter=patient.adapter, data=patient.pipeline, level="full")
     assert [(verdict.check, sentence(verdict)) for verdict in diagnosis.failures] == []
     assert {verdict.check for verdict in diagnosis.verdicts if verdict.status == "passed"} == set(CHECKS)
 
@@ -28,10 +28,10 @@ def test_a_planted_bug_is_found_by_its_check(name: str) -> None:
     mutation = MUTATIONS[name]
     patient = healthy(mutation.patient)
     mutation.plant(patient)
-    diagnosis = examine(
+    diagnosis = diagnose(
         patient.model,
         adapter=patient.adapter,
-        pipeline=patient.pipeline,
+        data=patient.pipeline,
         level=CHECKS[mutation.found_by].level,
         checks=[mutation.found_by],
     )
@@ -69,7 +69,7 @@ def test_the_place_of_a_bug_is_named(name: str, check: str, where: str) -> None:
     mutation = MUTATIONS[name]
     patient = healthy(mutation.patient)
     mutation.plant(patient)
-    diagnosis = examine(patient.model, adapter=patient.adapter, checks=[check])
+    diagnosis = diagnose(patient.model, adapter=patient.adapter, checks=[check])
     assert diagnosis.verdicts[0].values["where"] == where
     assert f"`{where}`" in sentence(diagnosis.verdicts[0])
 
@@ -78,7 +78,7 @@ def test_a_leak_past_position_300_is_found_with_its_positions() -> None:
     mutation = MUTATIONS["from_position_300"]
     patient = healthy(mutation.patient)
     mutation.plant(patient)
-    diagnosis = examine(patient.model, adapter=patient.adapter, checks=["causality"])
+    diagnosis = diagnose(patient.model, adapter=patient.adapter, checks=["causality"])
     assert "positions 301 to 510" in sentence(diagnosis.verdicts[0])
 
 
@@ -91,7 +91,7 @@ def test_overfitting_notices_a_model_that_cannot_learn() -> None:
 
     patient = healthy("classic")
     adapter = replace(patient.adapter, fresh=fresh)
-    diagnosis = examine(patient.model, adapter=adapter, checks=["overfit_one_batch"])
+    diagnosis = diagnose(patient.model, adapter=adapter, checks=["overfit_one_batch"])
     assert "Sixty steps on one small batch" in sentence(diagnosis.verdicts[0])
 
 

@@ -62,44 +62,19 @@ def diagnose(
 
     Args:
         model: a torch module, or a function, from token ids [B, T] to logits [B, T, V]. Models of tsumiki and of
-            transformers need nothing more.
+            transformers need nothing more. A function gets its ids on the CPU.
         vocab_size: token ids are below this.
         max_seq_len: tokens a row may have; 64 where the model does not say.
         windows: widths of its sliding windows.
         adapter: how to ask the model for more than logits: its cache, its loss, packed documents, padding.
         tokenizer: its tokenizer, see `tsumiki.data.Tokenizer`.
-        data: what it will be trained on, see `tsumiki.data.PreparedData`.
+        data: what it will be trained on: a `tsumiki.data.PreparedData`, or a `tsumiki.doctor.pipeline.Pipeline`.
         level: `quick` is what `train` runs before its first step; `full` takes a minute or two.
         checks: names of the checks to run; all of the level if left out.
 
     Raises:
         UserError: the model does not say its vocabulary, or does not give one row of logits a token.
     """
-    pipeline = None if tokenizer is None and data is None else Pipeline(tokenizer, data)
-    return examine(
-        model,
-        vocab_size=vocab_size,
-        max_seq_len=max_seq_len,
-        windows=windows,
-        adapter=adapter,
-        pipeline=pipeline,
-        level=level,
-        checks=checks,
-    )
-
-
-def examine(
-    model: Model,
-    *,
-    vocab_size: int | None = None,
-    max_seq_len: int | None = None,
-    windows: Sequence[int] | None = None,
-    adapter: Adapter | None = None,
-    pipeline: Pipeline | None = None,
-    level: Level = "quick",
-    checks: Sequence[str] | None = None,
-) -> Diagnosis:
-    """`diagnose`, with tokenizer and data in the form that the checks ask."""
     facts = _facts(model)
     vocab_size = vocab_size or facts.get("vocab_size")
     if vocab_size is None:
@@ -117,7 +92,8 @@ def examine(
         return check.name in checks if checks is not None else level == "full" or check.level == "quick"
 
     verdicts = [check(subject) for check in MODEL_CHECKS if wanted(check)]
-    if pipeline is not None:
+    if tokenizer is not None or data is not None:
+        pipeline = data if isinstance(data, Pipeline) else Pipeline(tokenizer, data)
         verdicts += [check(pipeline) for check in PIPELINE_CHECKS if wanted(check)]
     return Diagnosis(describe_model(model), level, describe_setting(subject), tuple(verdicts))
 

@@ -33,14 +33,6 @@ def determinism(subject: Subject) -> Verdict:
     return passed(change=change)
 
 
-def cut_positions(subject: Subject, length: int) -> list[int]:
-    """Positions after which the future is rewritten: first, middle, last, and both sides of every window."""
-    edges = [0, 1, length // 2, length - 2]
-    for window in subject.windows:
-        edges += [window - 1, window, window + 1]
-    return sorted({edge for edge in edges if 0 <= edge < length - 1})
-
-
 @check("invariants")
 def causality(subject: Subject) -> Verdict:
     """Rewriting the tokens after position t leaves the logits up to t as they are.

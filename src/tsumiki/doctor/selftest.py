@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS, examine
+from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS, diagnose
 from tsumiki.doctor.messages import Language
 from tsumiki.doctor.mutations import MUTATIONS, Mutation
 from tsumiki.doctor.patients import MODELS, healthy
@@ -59,7 +59,7 @@ def self_test(
         patient = healthy(name if mutation is None else mutation.patient)
         if mutation is not None:
             mutation.plant(patient)
-        diagnosis = examine(patient.model, adapter=patient.adapter, pipeline=patient.pipeline, level="full")
+        diagnosis = diagnose(patient.model, adapter=patient.adapter, data=patient.pipeline, level="full")
         cases.append(Case(name, mutation, diagnosis))
     return cases
 
