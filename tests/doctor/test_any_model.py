@@ -35,7 +35,7 @@ def test_a_module_without_its_mask_fails_with_the_place() -> None:
     diagnosis = examine(SomebodysDecoder(causal=False), checks=["causality", "causality_gradient", "noise_floor"])
     assert [verdict.check for verdict in diagnosis.failures] == ["causality", "causality_gradient", "noise_floor"]
     assert "first in `attention`" in sentence(diagnosis.failures[0])
-    assert "`attention` から" in sentence(diagnosis.failures[0], "ja")
+    assert "最初は `attention`" in sentence(diagnosis.failures[0], "ja")
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -65,7 +65,7 @@ def test_a_failure_says_what_where_and_why() -> None:
         "up to 2e-01 of the largest, first in `layers.3.attention`. Usual cause: a causal mask that is missing, "
         "transposed or shifted by one, or a norm or mean over time."
     )
-    assert "位置 1〜4のロジット" in sentence(verdict, "ja")
+    assert "位置 1〜4 のロジット" in sentence(verdict, "ja")
     without_place = Verdict("failed", "future_seen", {**verdict.values, "first": 4, "where": ""})
     assert "at position 4 by up to 2e-01 of the largest. Usual" in sentence(without_place)
 

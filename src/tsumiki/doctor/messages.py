@@ -49,15 +49,16 @@ SENTENCES = {
         "The model sees the future: rewriting only the tokens after position {cut} moved the logits at {positions} "
         "by up to {change:.0e} of the largest{where}. "
         "Usual cause: a causal mask that is missing, transposed or shifted by one, or a norm or mean over time.",
-        "未来が見えています：位置 {cut} より後のトークンだけを書き換えると、{positions}のロジットが最大ロジットの"
-        " {change:.0e} 動きました{where}。よくある原因：因果マスクの欠落・転置・一つずれ、時間方向の正規化や平均。",
+        "未来が見えています：位置 {cut} より後のトークンだけを書き換えたのに、{positions} のロジットが動きました"
+        "（最大ロジットの {change:.0e}{where}）。"
+        "よくある原因：因果マスクの欠落・転置・一つずれ、時間方向の正規化や平均。",
     ),
     "future_seen_in_training": (
         "In training mode the model sees the future, though not in evaluation mode: rewriting only the tokens after "
         "position {cut} moved the logits at {positions} by up to {change:.0e} of the largest{where}. "
         "Usual cause: a mask that depends on `self.training`, or another attention kernel while training.",
-        "評価モードでは正しいのに、訓練モードでは未来が見えています：位置 {cut} より後のトークンだけを書き換えると、"
-        "{positions}のロジットが最大ロジットの {change:.0e} 動きました{where}。"
+        "評価モードでは正しいのに、訓練モードでは未来が見えています：位置 {cut} より後のトークンだけを書き換えたのに、"
+        "{positions} のロジットが動きました（最大ロジットの {change:.0e}{where}）。"
         "よくある原因：`self.training` に依存するマスク、訓練時だけ異なるアテンションカーネル。",
     ),
     "gradient_from_future": (
@@ -293,7 +294,7 @@ def _words(values: dict[str, Any], language: Language) -> dict[str, Any]:
     words = dict(values)
     where = words.get("where")
     if language == "ja":
-        words["where"] = f"、`{where}` から" if where else ""
+        words["where"] = f"、最初は `{where}`" if where else ""
     else:
         words["where"] = f", first in `{where}`" if where else ""
     if "first" in words:

@@ -13,13 +13,6 @@ _MARKS = {
     "failed": ("FAILED", "異常", "bold red"),
     "skipped": ("-", "-", "dim"),
 }
-_FAMILIES = {
-    "invariants": ("invariant", "不変条件"),
-    "oracle": ("oracle", "参照"),
-    "statistical": ("statistical", "統計"),
-    "classical": ("classical", "古典"),
-    "pipeline": ("data", "データ"),
-}
 _WORDS = {
     "columns": (("Check", "What must hold", "", "s"), ("検査", "成り立つべきこと", "", "秒")),
     "ok": (
