@@ -1,4 +1,4 @@
-"""The gate: a model is proven sound before an hour of compute is spent on it, and watched while it is."""
+"""The gate: a model is examined before an hour of compute is spent on it, and watched while it is."""
 
 from collections.abc import Mapping
 
