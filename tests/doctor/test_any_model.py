@@ -122,6 +122,14 @@ def test_a_model_that_raises_fails_the_check_with_the_place() -> None:
     assert "test_any_model.py, line" in sentence(diagnosis.verdicts[0])
 
 
+def test_ids_that_mean_padding_are_left_alone() -> None:
+    torch.manual_seed(0)
+    model = SomebodysDecoder()
+    model.tokens.padding_idx = 4  # this row gets no gradient, by intention
+    diagnosis = examine(model, checks=["gradient_is_derivative", "causality", "noise_floor"])
+    assert diagnosis.ok, [sentence(verdict) for verdict in diagnosis.failures]
+
+
 class OnlySingle(SomebodysDecoder):
     """Stands for a fused kernel without float64."""
 

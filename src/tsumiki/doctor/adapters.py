@@ -23,7 +23,12 @@ def adapter_for(model: Model) -> Adapter:
     if isinstance(model, LanguageModel):
         return TSUMIKI
     if is_transformers(model):
-        return TRANSFORMERS
+        known = inspect.signature(model.forward).parameters
+        return replace(
+            TRANSFORMERS,
+            cached=_hf_cached if _CACHE_NAMES & known.keys() else None,
+            padded=_hf_padded if {"attention_mask", "position_ids"} <= known.keys() else None,
+        )
     return Adapter()
 
 
@@ -96,10 +101,14 @@ def _hf_logits(model: Model, ids: Tensor) -> Tensor:
     return model(input_ids=ids, use_cache=False).logits
 
 
+_CACHE_NAMES = {"cache", "past_key_values"}
+"""What transformers calls the argument that holds a KV cache, since version 5.24 and before."""
+
+
 def _hf_cached(model: Model, ids: Tensor, chunks: Sequence[int]) -> Tensor:
     from transformers import DynamicCache
 
-    name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    (name,) = _CACHE_NAMES & inspect.signature(model.forward).parameters.keys()
     cache = DynamicCache(config=model.config)
     parts = ids.split(list(chunks), dim=1)
     return torch.cat([model(input_ids=part, use_cache=True, **{name: cache}).logits for part in parts], dim=1)

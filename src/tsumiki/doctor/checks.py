@@ -109,7 +109,7 @@ def _facts(model: Model) -> dict[str, Any]:
         window = getattr(config, "sliding_window", None)
         return {
             "vocab_size": config.vocab_size,
-            "max_seq_len": config.max_position_embeddings,
+            "max_seq_len": getattr(config, "max_position_embeddings", 64),
             "windows": [] if window is None else [window],
         }
     return {}

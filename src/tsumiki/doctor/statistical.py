@@ -1,12 +1,11 @@
 """The statistical floor: nobody can predict dice. Whoever does has seen them."""
 
 import math
-import statistics
 
 import torch
 from torch import Tensor, nn
 
-from tsumiki.doctor.classical import mean_loss
+from tsumiki.doctor.classical import mean_loss, width
 from tsumiki.doctor.subject import Subject, jittered, mode
 from tsumiki.doctor.verdict import Verdict, check, failed, passed, warned
 
@@ -25,10 +24,10 @@ def noise_floor(subject: Subject) -> Verdict:
     Misses a leak that short rows do not show, or that a hundred steps are too few to make use of.
     """
     model = jittered(subject.model, torch.float32).train()
-    width = statistics.median(parameter.shape[-1] for parameter in model.parameters())
-    rate = min(3e-3, 0.02 * width**-0.5)  # a wide model needs smaller steps
+    rate = min(3e-3, 0.02 * width(model) ** -0.5)  # a wide model needs smaller steps
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
-    faces = torch.randperm(subject.vocab_size, generator=torch.Generator().manual_seed(10))[:FACES].to(subject.device)
+    shuffled = torch.randperm(len(subject.ordinary), generator=torch.Generator().manual_seed(10))
+    faces = subject.ordinary[shuffled[:FACES].to(subject.device)]
 
     def throws(rows: int, seed: int) -> Tensor:
         numbers = torch.randint(len(faces), (rows, 5), generator=torch.Generator().manual_seed(seed))
@@ -51,10 +50,10 @@ def noise_floor(subject: Subject) -> Verdict:
 def too_good(bits_per_byte: float, *, tokens: int, language: str = "en") -> Verdict | None:
     """A warning where held-out text is predicted better than a small model can after so little training.
 
-    The floor is 0.25 + 0.75 (tokens / 10⁶)^(-1/3) bits per byte: 1.0 after a million tokens of training, 0.6 after ten
-    million, 0.33 after a billion. The best small models on the simplest stories stay above it: 110M parameters reach
-    0.29 on TinyStories after many billions. Three-byte scripts have fewer bits in a byte, so other languages than
-    English get three quarters of the floor.
+    The floor is 0.25 + 0.75 (tokens / 10⁶)^(-1/3) bits per byte, at most 2: 1.0 after a million tokens of training, 0.6
+    after ten million, 0.33 after a billion. The best small models on the simplest stories stay above it: 110M
+    parameters reach 0.29 on TinyStories after many billions. Three-byte scripts have fewer bits in a byte, so other
+    languages than English get three quarters of the floor.
 
     Finds a model that sees its targets, whatever the road, and held-out text that was trained on.
     Misses a leak that is weak or not yet made use of, for which the checks before training are.
@@ -64,7 +63,7 @@ def too_good(bits_per_byte: float, *, tokens: int, language: str = "en") -> Verd
         tokens: seen in training so far.
         language: of the text.
     """
-    floor = (0.25 + 0.75 * (max(tokens, 1) / 1e6) ** (-1 / 3)) * (1.0 if language == "en" else 0.75)
+    floor = min(2.0, 0.25 + 0.75 * (max(tokens, 1) / 1e6) ** (-1 / 3)) * (1.0 if language == "en" else 0.75)
     if bits_per_byte >= floor:
         return None
     return warned("too_good", bits_per_byte=bits_per_byte, floor=floor, tokens=tokens, language=language)

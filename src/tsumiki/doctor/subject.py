@@ -174,22 +174,30 @@ class Subject:
         ids = self.tokens(1, min(64, self.context))
         return difference(self.logits(ids, model=nudged), self.logits(ids))
 
+    @cached_property
+    def ordinary(self) -> Tensor:
+        """All token ids but those that an embedding takes for padding, which get no gradient and may be masked."""
+        modules = self.model.modules() if isinstance(self.model, nn.Module) else ()
+        padding = {getattr(module, "padding_idx", None) for module in modules}
+        return torch.tensor([token for token in range(self.vocab_size) if token not in padding], device=self.device)
+
     def trainable(self) -> nn.Module:
         """A copy in training mode and float32 that a check may train: freshly initialised where that is possible."""
         model = copy.deepcopy(self.model) if self.adapter.fresh is None else self.adapter.fresh(self.model)
         return model.float().train()
 
     def tokens(self, batch_size: int, length: int, *, seed: int = 0) -> Tensor:
-        """Random token ids [B, T], the same for the same seed."""
+        """Random token ids [B, T], the same for the same seed; none that an embedding takes for padding."""
         generator = torch.Generator().manual_seed(seed)
-        return torch.randint(self.vocab_size, (batch_size, length), generator=generator).to(self.device)
+        chosen = torch.randint(len(self.ordinary), (batch_size, length), generator=generator)
+        return self.ordinary[chosen.to(self.device)]
 
     def rewritten(self, ids: Tensor, keep: slice, *, seed: int = 0) -> Tensor:
         """`ids` with every token outside `keep` replaced by another one."""
         generator = torch.Generator().manual_seed(1000 + seed)
-        step = torch.randint(1, self.vocab_size, ids.shape, generator=generator).to(self.device)
+        step = torch.randint(1, len(self.ordinary), ids.shape, generator=generator).to(self.device)
         step[:, keep] = 0
-        return (ids + step) % self.vocab_size
+        return self.ordinary[(torch.searchsorted(self.ordinary, ids) + step) % len(self.ordinary)]
 
     def logits(self, ids: Tensor, *, model: Model = None, training: bool = False) -> Tensor:
         """Logits [B, T, V] of the probe, or of `model`, without gradients. While training, dropout repeats itself."""
