@@ -21,7 +21,7 @@ def test_broken(tsumiki_doctor):
 
 def test_the_fixture_fails_with_the_sentence(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SUITE)
-    result = pytester.runpytest("-p", "tsumiki.pytest_plugin")
+    result = pytester.runpytest()  # an installed tsumiki is a plugin by its entry point
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*causality: The model sees the future*"])
     assert "diagnosis = diagnose(" not in result.stdout.str()  # no traceback into the doctor
