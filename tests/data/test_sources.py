@@ -233,3 +233,24 @@ def test_unknown_kind() -> None:
 def test_names_by_default() -> None:
     assert SampleSource(SampleSource.Config(language="ja")).name == "sample-ja"
     assert LocalSource.Config(language="en", train="x", name="mine").label == "mine"
+
+
+@pytest.mark.parametrize(
+    ("source", "licence"),
+    [
+        (SampleSource(SampleSource.Config(language="en")), "CC0-1.0"),
+        (HubSource(HubSource.Config(dataset="SimpleStories/SimpleStories", language="en")), "MIT"),
+        (HubSource(HubSource.Config(dataset="roneneldan/TinyStories", language="en")), "CDLA-Sharing-1.0"),
+        (HubSource(HubSource.Config(dataset="a/b", field="text", language="en", licence="CC-BY-4.0")), "CC-BY-4.0"),
+    ],
+)
+def test_licences(source: Source, licence: str) -> None:
+    assert source.licence is not None
+    assert source.licence.startswith(licence)
+
+
+def test_a_licence_changes_no_data() -> None:
+    named = SampleSource(SampleSource.Config(language="en", licence="none"))
+    assert named.licence == "none"
+    assert named.identity == SampleSource(SampleSource.Config(language="en")).identity
+    assert HubSource(HubSource.Config(dataset="a/b", field="text", language="en")).licence is None

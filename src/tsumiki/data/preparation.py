@@ -89,6 +89,7 @@ def prepare(
                 "name": source.name,
                 "language": source.language,
                 "share": source.weight / total,
+                "licence": source.licence,
                 "identity": source.identity,
                 "train": _sizes(packed),
                 "validation": _sizes(held_out),

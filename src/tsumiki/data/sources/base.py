@@ -21,12 +21,14 @@ class SourceConfig:
         language: the language of its texts, `en` or `ja`; figures are reported by it.
         name: what it is called in logs and reports; by default `kind-language`.
         weight: its share of the training rows, relative to the other sources' weights.
+        licence: what its texts may be used under, for people to read; known for the sample and for `hub.KNOWN`.
     """
 
     kind: str
     language: str
     name: str | None = None
     weight: float = 1.0
+    licence: str | None = None
 
     def __post_init__(self) -> None:
         if not self.language:
@@ -47,6 +49,7 @@ class Source(ABC):
         self.name = config.label
         self.language = config.language
         self.weight = config.weight
+        self.licence = config.licence
 
     @abstractmethod
     def documents(self, split: Split) -> Iterator[Document]:

@@ -10,9 +10,21 @@ from tsumiki.errors import UserError
 from tsumiki.spec import spec
 
 KNOWN: dict[str, dict[str, str]] = {
-    "SimpleStories/SimpleStories": {"field": "story", "group_field": "generation_id"},
-    "SimpleStories/SimpleStories-JA": {"field": "story", "group_field": "generation_id"},
-    "roneneldan/TinyStories": {"field": "text", "validation_split": "validation"},
+    "SimpleStories/SimpleStories": {
+        "field": "story",
+        "group_field": "generation_id",
+        "licence": "MIT (generated with gpt-4o-mini)",
+    },
+    "SimpleStories/SimpleStories-JA": {
+        "field": "story",
+        "group_field": "generation_id",
+        "licence": "MIT (generated with gpt-4o-mini)",
+    },
+    "roneneldan/TinyStories": {
+        "field": "text",
+        "validation_split": "validation",
+        "licence": "CDLA-Sharing-1.0 (generated with GPT-3.5 and GPT-4)",
+    },
 }
 """Options that need not be written for data sets whose form is known.
 
@@ -63,6 +75,7 @@ class HubSource(Source):
         super().__init__(config)
         known = KNOWN.get(config.dataset, {})
         self.config = config
+        self.licence = config.licence or known.get("licence")
         self._field = config.field or known["field"]
         self._group_field = config.group_field or known.get("group_field")
         self._splits: dict[Split, str] = {"train": config.train_split}

@@ -23,6 +23,7 @@ class SampleSource(Source):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        self.licence = config.licence or "CC0-1.0"
         self._file = resources.files("tsumiki").joinpath("sample", f"{config.language}.jsonl")
 
     def documents(self, split: Split) -> Iterator[Document]:
