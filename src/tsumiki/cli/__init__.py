@@ -3,7 +3,7 @@
 import typer
 
 import tsumiki
-from tsumiki.cli import demo, doctor, exchange, generate, harness, plan, tokenizer, train
+from tsumiki.cli import demo, doctor, exchange, generate, harness, plan, publish, tokenizer, train
 from tsumiki.cli.terminal import Commands, use_utf8
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command()(doctor.doctor)
 app.command()(generate.generate)
 app.command()(harness.eval_harness)
 app.command()(exchange.export)
+app.command()(publish.publish)
 app.command("import")(exchange.import_model)
 app.add_typer(tokenizer.app, name="tokenizer")
 
