@@ -1,14 +1,19 @@
 """Whether a trained run writes the same greedy text in tsumiki, transformers, onnxruntime and llama.cpp.
 
-    python benchmarks/exports_agree.py runs/demo
+    python benchmarks/exports_agree.py runs/demo --write benchmarks/exports_agree.json
 
-Needs `pip install 'tsumiki[hf,export]' onnxruntime llama-cpp-python`. Exits with 1 if a tool differs.
+Needs `pip install 'tsumiki[hf,export]' onnxruntime llama-cpp-python`. Exits with 1 if a tool differs. Only texts on
+which all agree are written, with the versions of the tools and the hash of the weights. `exports_agree.json` holds
+those of a run of `tsumiki demo`; the weights themselves are not kept.
 """
 
 import argparse
+import hashlib
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +32,7 @@ from tsumiki.generate.engine import Generation
 
 PROMPTS = ("Once upon a time", "むかしむかし、")
 NUM_TOKENS = 64
+PACKAGES = ("tsumiki", "torch", "transformers", "onnxruntime", "llama-cpp-python", "gguf", "onnx")
 
 Continue = Callable[[Sequence[int]], list[int]]
 
@@ -101,7 +107,9 @@ def in_llama_cpp(ours: TextModel, directory: Path) -> Continue:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="a run's or a checkpoint's directory")
-    ours = load(parser.parse_args().run, device="cpu")
+    parser.add_argument("--write", type=Path, help="a JSON file for the texts, if all tools agree on them")
+    arguments = parser.parse_args()
+    ours = load(arguments.run, device="cpu")
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         directory.joinpath("onnx").mkdir()
@@ -111,16 +119,26 @@ def main() -> None:
             "onnxruntime": in_onnxruntime(ours, directory / "onnx"),
             "llama.cpp": in_llama_cpp(ours, directory / "gguf"),
         }
-        agree = True
+        agree, texts = True, []
         for prompt in PROMPTS:
             ids = [ours.tokenizer.end_of_text_id, *ours.tokenizer.encode(prompt)]
             expected = tools["tsumiki"](ids)
+            texts.append({"prompt": prompt, "prompt_ids": ids, "tokens": expected})
             print(f"{prompt}{ours.tokenizer.decode(expected)}\n")
             for tool, write in tools.items():
                 same = sum(a == b for a, b in zip(write(ids), expected, strict=True))
                 agree &= same == NUM_TOKENS
                 print(f"  {tool:14}{same} of {NUM_TOKENS} tokens are the same")
             print()
+    if agree and arguments.write is not None:
+        record = {
+            "model_sha256": hashlib.sha256((ours.checkpoint / "model.safetensors").read_bytes()).hexdigest(),
+            "tokenizer_sha256": ours.tokenizer.sha256,
+            "versions": {package: version(package) for package in PACKAGES},
+            "agreeing": list(tools),
+            "texts": [text | {"text": ours.tokenizer.decode(text["tokens"])} for text in texts],
+        }
+        arguments.write.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     sys.exit(not agree)
 
 
