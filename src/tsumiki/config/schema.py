@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
@@ -64,6 +64,26 @@ def dump_yaml(data: Any) -> str:
     """A spec or plain data as YAML, keys in the order in which the spec declares them."""
     plain = dump(data) if dataclasses.is_dataclass(data) else data
     return yaml.safe_dump(plain, allow_unicode=True, sort_keys=False, width=120)
+
+
+def differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The dotted keys at which two plain configurations differ, with both values.
+
+    A list of numbers or words is one value; a mapping that stands on one side only is told key by key.
+    """
+    if isinstance(old, dict) or isinstance(new, dict):
+        before, after = (side if isinstance(side, dict) else {} for side in (old, new))
+        for name in dict.fromkeys((*before, *after)):
+            yield from differences(before.get(name), after.get(name), f"{key}.{name}" if key else name)
+    elif _are_mappings(old) and _are_mappings(new) and len(old) == len(new):
+        for number, (first, second) in enumerate(zip(old, new, strict=True)):
+            yield from differences(first, second, f"{key}.{number}")
+    elif old != new:
+        yield key, old, new
+
+
+def _are_mappings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _sentence(errors: list[ErrorDetails], schema: Any, data: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tsumiki.config import dump
+from tsumiki.config import differences, dump
 from tsumiki.doctor.adapters import is_transformers
 from tsumiki.doctor.messages import sentence
 from tsumiki.doctor.subject import Model, Subject
@@ -104,18 +104,10 @@ def check_receipt(receipt: Mapping[str, Any], model: Model) -> list[str]:
     described = describe_model(model)
     if receipt["model"]["architecture_sha256"] == described["architecture_sha256"]:
         return reasons
-    before, now = _flat(receipt["model"]["architecture"]), _flat(described["architecture"])
-    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return [
         *reasons,
-        *(f"{name} is {now.get(name)}, but {before.get(name)} was verified: run the doctor again." for name in changed),
+        *(
+            f"{name} is {now}, but {before} was verified: run the doctor again."
+            for name, before, now in differences(receipt["model"]["architecture"], described["architecture"])
+        ),
     ]
-
-
-def _flat(fields: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(fields, dict):
-        return {prefix: fields}
-    flat: dict[str, Any] = {}
-    for name, value in fields.items():
-        flat |= _flat(value, f"{prefix}.{name}" if prefix else name)
-    return flat

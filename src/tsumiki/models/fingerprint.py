@@ -7,6 +7,7 @@ configuration that the weights belong to, their dtype, and the logits of three f
 
 import json
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tsumiki.config import dump, parse
+from tsumiki.config import differences, dump, parse
 from tsumiki.errors import UserError
 from tsumiki.kernels import BackendConfig
 from tsumiki.models.build import ModelConfig, model_of
@@ -91,14 +92,13 @@ def check_config(config: DecoderConfig, stored: Mapping[str, Any], directory: Pa
     """
     # Parsed, so that a field which a later version adds has its default on both sides.
     saved = dump(parse(stored["config"], ModelConfig, where=f"{directory / FINGERPRINT}, config"))  # type: ignore[arg-type]
-    found, expected = _flat(dump(config)), _flat(saved)
-    for field in sorted(found.keys() | expected.keys()):
-        if found.get(field) != expected.get(field):
-            here, there = (json.dumps(values.get(field)) for values in (found, expected))
-            raise UserError(
-                f"{directory}/config.yaml: model.{field} is {here}, but the weights were saved with {there}; "
-                "with another value they would be another model, so set it back."
-            )
+    changed = sorted(differences(saved, dump(config)), key=itemgetter(0))
+    if changed:
+        field, expected, found = changed[0]
+        raise UserError(
+            f"{directory}/config.yaml: model.{field} is {json.dumps(found)}, but the weights were saved with "
+            f"{json.dumps(expected)}; with another value they would be another model, so set it back."
+        )
 
 
 def check_logits(
@@ -129,11 +129,3 @@ def _close(found: Float[Tensor, "3 N"], expected: Float[Tensor, "3 N"]) -> bool:
 def dtype_name(tensor: Tensor) -> str:
     """float32, bfloat16, ..."""
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in mapping.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

@@ -1,11 +1,11 @@
 """A run's directory: whether a training may begin or go on in it, and the files that say what the run is."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tsumiki.config import dump, dump_yaml, load
+from tsumiki.config import differences, dump, dump_yaml, load
 from tsumiki.data import PreparedData
 from tsumiki.doctor import Diagnosis, to_json
 from tsumiki.errors import UserError
@@ -91,18 +91,6 @@ def same_so_far(before: RunConfig, now: RunConfig, step: int) -> bool:
     """Whether the learning rates of the steps already made are the same for both numbers of steps."""
     old, new = (build_schedule(config.train.schedule, config.train.steps) for config in (before, now))
     return step <= now.train.steps and all(old(number) == new(number) for number in range(step))
-
-
-def differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The dotted keys at which two plain configurations differ, with both values."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in dict.fromkeys((*old, *new)):
-            yield from differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for number, (first, second) in enumerate(zip(old, new, strict=True)):
-            yield from differences(first, second, f"{key}.{number}")
-    elif old != new:
-        yield key, old, new
 
 
 def write_run(
