@@ -75,7 +75,9 @@ def entries(run_dir: Path) -> dict[tuple[str, int], dict[str, Any]]:
         key = (entry["kind"], entry["step"])
         assert key not in entries, f"{key} stands twice"
         entries[key] = {
-            name: value for name, value in entry.items() if name not in ("seconds", "tokens_per_second", "memory_bytes")
+            name: value
+            for name, value in entry.items()
+            if name not in ("seconds", "tokens_per_second", "data_wait_share", "memory_bytes")
         }
     return entries
 

@@ -80,7 +80,7 @@ def test_nobody_can_predict_random_tokens(leaks: bool) -> None:
         ids, targets = (tokens[:, 1:], tokens[:, 1:]) if leaks else (tokens[:, :-1], tokens[:, 1:])
         batch = Batch(ids, targets, torch.zeros_like(ids), ("noise",) * 32, ("en",) * 32, ((),) * 32)
         optimizer.zero_grad()
-        loss = accumulate_gradients(model.loss, batch, None, torch.device("cpu"), nullcontext())
+        loss = accumulate_gradients(model.loss, batch, targets.numel(), None, torch.device("cpu"), nullcontext())
         clip_gradients(model.parameters(), 1.0)
         optimizer.step(1.0)
         losses.append(loss.item())

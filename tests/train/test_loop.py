@@ -52,10 +52,11 @@ def test_accumulated_gradients_do_not_depend_on_the_micro_batch(make_config: Cal
     for row in range(16):
         targets[row, 1 + (row * 7) % 23 :] = IGNORE
     batch = batch_of(ids[:, :-1], targets)
+    num_targets = int((targets != IGNORE).sum())
     results = {}
     for size in (None, 4, 1):
         model.zero_grad()
-        loss = loop.accumulate_gradients(model.loss, batch, size, torch.device("cpu"), nullcontext())
+        loss = loop.accumulate_gradients(model.loss, batch, num_targets, size, torch.device("cpu"), nullcontext())
         results[size] = (loss, {name: parameter.grad for name, parameter in model.named_parameters()})
     nats, count = model.loss(batch.ids, batch.targets, documents=batch.documents)
     torch.testing.assert_close(results[None][0], (nats / count).detach())
@@ -159,6 +160,39 @@ def test_compiled_loss_is_the_same(run: Run, tmp_path: Path, monkeypatch: pytest
     assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
 
 
+class Recording(Display):
+    """Remembers what it was told, beside what others put into `events`."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__(loop.make_display().console)
+        self.events = events
+
+    def say(self, sentence: str) -> None:
+        self.events.append(sentence)
+
+    def advance(self, step: int) -> None:
+        self.events.append(f"step {step}")
+
+
+def test_everything_is_compiled_before_the_clock_starts(
+    make_config: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        events.append("a graph")
+        return graph.forward
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    config = make_config(compile=True, micro_batch_size=2, samples={"prompts": []})
+    train(config, tmp_path / "run", skip_doctor=True, device="cpu", display=Recording(events))
+    (compiled,) = (place for place, event in enumerate(events) if event.startswith("Compiled in "))
+    assert "a graph" in events[:compiled]
+    assert "a graph" not in events[compiled:]
+    assert "step 1" in events[compiled:]
+
+
 def test_nan_stops_with_step_documents_and_checkpoint(run: Run, tmp_path: Path) -> None:
     """A learning rate of 1e25: the update of step 1 is huge, and the loss of step 2 is no number."""
     run_dir = tmp_path / "run"
@@ -176,7 +210,23 @@ def test_nan_stops_with_step_documents_and_checkpoint(run: Run, tmp_path: Path) 
     assert sorted((run_dir / "checkpoints").iterdir())[-1] == last
 
 
-def test_an_infinite_gradient_stops_before_it_is_used(
+def test_nan_is_found_late_but_before_anything_is_saved(run: Run, tmp_path: Path) -> None:
+    """Figures are read every 5 steps and before a checkpoint: the first bad step is named, not the one that read it."""
+    optimizer = {"kind": "adamw", "learning_rate": 1e25, "weight_decay": 0.0}
+    often = {"log_every": 1, "checkpoint_every": 1}
+    rarely = {"log_every": 5, "checkpoint_every": 100}
+    reports = []
+    for name, every in (("often", often), ("rarely", rarely)):
+        with pytest.raises(UserError, match="gave a loss of nan"):
+            run(name, optimizer=optimizer, evaluate_every=100, samples={"prompts": []}, **every)
+        reports.append(json.loads((tmp_path / name / "not_finite.json").read_text(encoding="utf-8")))
+    assert reports[0] == reports[1]
+    assert reports[0]["step"] < 5
+    assert not list((tmp_path / "rarely").glob("checkpoints/*"))
+    assert lines(tmp_path / "rarely", "train") == []
+
+
+def test_an_infinite_gradient_stops_before_it_is_saved(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build_poisoned(*args: Any, **kwargs: Any) -> LanguageModel:
@@ -190,6 +240,17 @@ def test_an_infinite_gradient_stops_before_it_is_used(
         run()
     assert losses(tmp_path / "run") == losses(tmp_path / "run")[:3]
     assert not (tmp_path / "run" / "checkpoints" / "step-000004").exists()
+
+
+def test_how_often_figures_are_read_changes_nothing(run: Run, tmp_path: Path) -> None:
+    run("often", log_every=1)
+    run("rarely", log_every=6)
+    assert losses(tmp_path / "rarely") == losses(tmp_path / "often")[-1:]
+    assert weights(tmp_path / "rarely") == weights(tmp_path / "often")
+    (line,) = lines(tmp_path / "rarely", "train")
+    assert sum(line["tokens"].values()) == 6 * 4 * 23
+    assert line["tokens_per_second"] == pytest.approx(6 * 4 * 23 / line["seconds"])
+    assert 0 <= line["data_wait_share"] < 1
 
 
 def test_a_run_is_not_overwritten_and_not_invented(run: Run, tmp_path: Path) -> None:

@@ -17,14 +17,16 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from tsumiki.doctor import require_receipt
 from tsumiki.errors import UserError
 from tsumiki.models import LanguageModel, load_model, save_model
 from tsumiki.models.artefact import read_tensors
@@ -49,12 +51,13 @@ class Progress:
     seconds: float = 0.0
     tokens: Mapping[str, int] = field(default_factory=dict)
 
-    def after_update(self, seconds: float, tokens: Mapping[str, int]) -> "Progress":
-        """The progress after one more update, which took `seconds` and saw `tokens`."""
-        seen = {
-            language: self.tokens.get(language, 0) + tokens.get(language, 0) for language in {**self.tokens, **tokens}
-        }
-        return Progress(step=self.step + 1, seconds=self.seconds + seconds, tokens=seen)
+    def after_update(self, tokens: Mapping[str, int]) -> "Progress":
+        """The progress after one more update, which saw `tokens`."""
+        return replace(self, step=self.step + 1, tokens=dict(Counter(self.tokens) + Counter(tokens)))
+
+    def after(self, seconds: float) -> "Progress":
+        """The progress once it is known that the latest updates took `seconds`."""
+        return replace(self, seconds=self.seconds + seconds)
 
     @property
     def total_tokens(self) -> int:
@@ -136,9 +139,11 @@ class Checkpoints:
         """Give model and optimizer the state that a checkpoint holds.
 
         Raises:
-            UserError: "The checkpoint '...' is damaged: optimizer.safetensors is not what was saved. ..."
+            UserError: "The checkpoint '...' is damaged: optimizer.safetensors is not what was saved. ...", or its
+                receipt is none for the model.
         """
         state = self._verified(path)
+        require_receipt(path, model)
         # Copied, not adopted: fp32 sums may depend on how the memory is aligned, and a file's is aligned otherwise.
         model.load_state_dict(load_model(path).state_dict())
         optimizer.load_state_tensors(read_tensors(path / OPTIMIZER))

@@ -1,9 +1,15 @@
-"""The training loop. `train` sets a run up, `Training.run` is the loop, `Training.update` is one step of it."""
+"""The training loop. `train` sets a run up, `Training.run` is the loop, `Training.update` is one step of it.
+
+A GPU works through what it is told while Python runs ahead, as long as Python does not ask for a result. So the loop
+asks rarely: `update` leaves the loss and the gradient's norm on the device, and `Training.settle` reads those of all
+steps since the last reading at once, for a line of metrics and before a checkpoint. Whether they are finite numbers is
+found out then, up to `log_every` steps late; but a checkpoint is never written before all its steps have passed.
+"""
 
 import functools
 import itertools
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -21,7 +27,7 @@ from tsumiki.generate import Completion, Sampling
 from tsumiki.generate.load import choose_device
 from tsumiki.models import LanguageModel, build_model
 from tsumiki.nn.feed_forward import Routing
-from tsumiki.nn.loss import IGNORE
+from tsumiki.train.batches import Batches
 from tsumiki.train.checkpoint import EVALUATION, Checkpoints, Progress, write_json
 from tsumiki.train.config import RunConfig, TrainConfig
 from tsumiki.train.display import Display, make_display
@@ -108,7 +114,7 @@ def train(
     )
     metrics = Metrics(run_dir, step=progress.step, tensorboard=config.train.tensorboard)
     training = Training(config.train, model, optimizer, data, progress, checkpoints, files, metrics, display)
-    with closing(display), closing(metrics), StopSignals() as stop:
+    with closing(display), closing(metrics), closing(training), StopSignals() as stop:
         evaluation = training.run(stop)
     return RunResult(run_dir, checkpoints.at(config.train.steps), evaluation)
 
@@ -148,6 +154,7 @@ class Training:
         self.optimizer = optimizer
         self.schedule = build_schedule(config.schedule, config.steps)
         self.stream = TrainingStream(data.train, seq_len=config.seq_len, seed=config.seed)
+        self.batches = Batches(self.stream, config.batch_size, first=progress.step, pin=self.device.type == "cuda")
         rows = min(16, config.micro_batch_size or config.batch_size)  # logits of no more rows than training has
         self.validation = [
             ValidationSet(source, seq_len=config.seq_len, max_bytes=config.evaluate_max_bytes, batch_size=rows)
@@ -159,6 +166,10 @@ class Training:
         self.files = files
         self.metrics = metrics
         self.display = display
+        self.unread: list[Tensor] = []  # on the device: the loss and the gradient's norm of each step since `settle`
+        self.figures: dict[str, float] = {}  # those of the last step that `settle` read
+        self.routings: list[Routing] = []
+        self.clock_read = perf_counter()
         self.warned: set[str] = set()
 
     def run(self, stop: StopSignals) -> Mapping[str, Any]:
@@ -169,6 +180,9 @@ class Training:
         """
         self.display.start(self.progress.step, self.config.steps)
         self.model.train()
+        if self.config.compile:
+            self.compile()
+        self.clock_read = perf_counter()
         while True:
             if self.due(self.config.checkpoint_every) or self.due(self.config.evaluate_every):
                 self.save()
@@ -177,6 +191,8 @@ class Training:
                 if self.progress.step == self.config.steps:
                     return evaluation
             self.update()
+            if self.due(self.config.log_every):
+                self.log()
             if stop.received is not None:
                 self.save()
                 raise Interrupted(
@@ -189,58 +205,85 @@ class Training:
         """Whether something is to happen now that happens every so many steps and at the end."""
         return self.progress.step % every == 0 or self.progress.step == self.config.steps
 
+    def compile(self) -> None:
+        """Let PyTorch compile before the clock starts, by computing a gradient that nobody uses."""
+        started = perf_counter()
+        rows = self.stream.rows(range(self.config.micro_batch_size or self.config.batch_size))
+        loss = functools.partial(self.loss, routings=[])
+        accumulate_gradients(loss, rows, rows.targets.numel(), None, self.device, self.autocast())
+        self.optimizer.zero_grad()
+        self.display.say(f"Compiled in {perf_counter() - started:.1f} s.")
+
     def update(self) -> None:
         """One step: the gradient of the batch's loss, clipped, and the optimizer's update.
 
         What it computes depends on the weights, the optimizer's state and (seed, step) alone: the batch is a function
-        of (seed, step), and the random generators that dropout uses are seeded with it.
+        of (seed, step), and the random generators that dropout uses are seeded with it. Nothing in it waits for the
+        device.
         """
-        started = perf_counter()
         step = self.progress.step
+        batch = self.batches.next()
         torch.manual_seed((self.config.seed << 32) + step)
-        batch = self.stream.batch(step, self.config.batch_size)
 
         self.optimizer.zero_grad()
-        routings: list[Routing] = []
-        loss_of = functools.partial(self.loss, routings=routings)
-        loss = accumulate_gradients(loss_of, batch, self.config.micro_batch_size, self.device, self.autocast())
+        self.routings = []
+        loss_of = functools.partial(self.loss, routings=self.routings)
+        loss = accumulate_gradients(
+            loss_of, batch.rows, batch.num_targets, self.config.micro_batch_size, self.device, self.autocast()
+        )
         norm = clip_gradients(self.model.parameters(), self.config.clip_norm or math.inf)
-        figures = {"loss": loss.item(), "gradient_norm": norm.item()}
-        if not all(math.isfinite(figure) for figure in figures.values()):
-            raise self.poisoned(batch, figures)
-        scale = self.schedule(step)
-        self.optimizer.step(scale)
+        self.optimizer.step(self.schedule(step))
 
-        self.progress = self.progress.after_update(perf_counter() - started, tokens_by_language(batch))
+        self.unread.append(torch.stack((loss, norm)))
+        self.progress = self.progress.after_update(batch.tokens)
         self.display.advance(self.progress.step)
-        if self.due(self.config.log_every):
-            figures["learning_rate"] = scale * self.config.optimizer.learning_rate
-            self.log({**figures, **self.expert_figures(routings)})
+
+    def settle(self) -> None:
+        """Wait for the device, read the figures of the steps since the last time, and add up the time that they took.
+
+        Raises:
+            UserError: in some step the loss or the gradient was no finite number; the first such step is named.
+        """
+        if not self.unread:
+            return
+        figures = torch.stack(self.unread).tolist()
+        self.unread = []
+        for step, (loss, norm) in enumerate(figures, start=self.progress.step - len(figures)):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise self.poisoned(step, loss, norm)
+        self.figures = dict(zip(("loss", "gradient_norm"), figures[-1], strict=True))
+        now = perf_counter()
+        self.progress = self.progress.after(now - self.clock_read)
+        self.clock_read = now
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Matrix products in bfloat16, if the configuration wants them."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
-    def expert_figures(self, routings: list[Routing]) -> dict[str, Any]:
-        """How busy the experts are, if there are any. A router that has collapsed is told once."""
-        if not routings:
+    def expert_figures(self) -> dict[str, Any]:
+        """How busy the experts were in the last step, if there are any. A router that has collapsed is told once."""
+        if not self.routings:
             return {}
-        load = step_load(routings, self.model.config.num_layers)
-        for warning in collapse_warnings(load, experts_per_token=routings[0].chosen.shape[1]):
+        load = step_load(self.routings, self.model.config.num_layers)
+        for warning in collapse_warnings(load, experts_per_token=self.routings[0].chosen.shape[1]):
             if warning not in self.warned:
                 self.warned.add(warning)
                 self.display.warn(warning)
         return load_figures(load)
 
-    def log(self, figures: Mapping[str, Any]) -> None:
-        """Write a line of metrics: this step's figures, and the speed since the line before."""
+    def log(self) -> None:
+        """Write a line of metrics: the last step's figures, and the speed since the line before."""
+        self.settle()
         now, before = self.progress, self.logged
         self.logged = now
         seconds = now.seconds - before.seconds
         line = {
-            **figures,
+            **self.figures,
+            "learning_rate": self.schedule(now.step - 1) * self.config.optimizer.learning_rate,
+            **self.expert_figures(),
             "tokens": now.tokens,
             "tokens_per_second": (now.total_tokens - before.total_tokens) / seconds,
+            "data_wait_share": self.batches.waited() / seconds,
             "memory_bytes": peak_memory(self.device),
             "seconds": now.seconds,
         }
@@ -249,9 +292,11 @@ class Training:
         self.display.figures(now.step, line, seconds_left=(self.config.steps - now.step) * seconds_a_step)
 
     def save(self) -> None:
-        """Write a checkpoint, unless there is nothing to save or this step has one."""
+        """Write a checkpoint, unless there is nothing to save or this step has one. Only sound steps are saved."""
         if self.progress.step > self.checkpoints.last_step:
+            self.settle()
             self.checkpoints.save(self.progress, self.model, self.optimizer, self.files)
+            self.clock_read = perf_counter()
 
     def evaluate(self) -> Mapping[str, Any]:
         """Bits per byte by language, and samples. The weights and the training's random numbers stay as they are."""
@@ -272,6 +317,7 @@ class Training:
             write_json(self.checkpoints.at(self.progress.step) / EVALUATION, {"step": self.progress.step, **line})
         self.metrics.write("evaluation", self.progress.step, line)
         self.display.evaluation(self.progress.step, line)
+        self.clock_read = perf_counter()
         return line
 
     def samples(self) -> list[dict[str, Any]]:
@@ -284,25 +330,28 @@ class Training:
             samples.append({"prompt": prompt, "temperature": temperature, "text": "".join(pieces)})
         return samples
 
-    def poisoned(self, batch: Batch, figures: Mapping[str, float]) -> UserError:
-        """What to say when the loss or its gradient is no finite number. Nothing of this step has been kept."""
-        step = self.progress.step + 1
-        documents = batch.describe()
+    def poisoned(self, step: int, loss: float, norm: float) -> UserError:
+        """What to say when the loss or the gradient of update `step` is no finite number. No checkpoint has seen it."""
+        self.batches.close()
+        documents = self.batches.of_step(step).rows.describe()
         report = self.checkpoints.run_dir / "not_finite.json"
-        write_json(
-            report, {"step": step, **{name: str(value) for name, value in figures.items()}, "documents": documents}
-        )
+        write_json(report, {"step": step + 1, "loss": str(loss), "gradient_norm": str(norm), "documents": documents})
         return UserError(
-            f"Step {step} gave a loss of {figures['loss']} and a gradient of norm {figures['gradient_norm']}, from "
+            f"Step {step + 1} gave a loss of {loss} and a gradient of norm {norm}, from "
             f"{len(documents)} documents, {documents[0][1]} of {documents[0][0]} first; '{report}' lists them all. "
-            f"Nothing of this step was kept. {self.checkpoints.last_good()} "
+            f"No checkpoint has anything of it. {self.checkpoints.last_good()} "
             "Look at the documents, or begin a run with a lower learning rate or a longer warm-up."
         )
+
+    def close(self) -> None:
+        """End the thread that makes batches."""
+        self.batches.close()
 
 
 def accumulate_gradients(
     loss: Callable[..., tuple[Tensor, Tensor]],
     batch: Batch,
+    num_targets: int,
     micro_batch_size: int | None,
     device: torch.device,
     autocast: AbstractContextManager[Any],
@@ -314,13 +363,13 @@ def accumulate_gradients(
 
     Args:
         loss: a model's `loss`: summed nats, and their number, of some rows.
+        num_targets: real targets of the whole batch.
         micro_batch_size: rows computed at once; None for all.
 
     Returns:
         The mean loss in nats a target, on the device.
     """
     rows, _ = batch.ids.shape
-    num_targets = int((batch.targets != IGNORE).sum())
     total = torch.zeros((), device=device)
     for first in range(0, rows, micro_batch_size or rows):
         part = slice(first, first + (micro_batch_size or rows))
@@ -332,14 +381,6 @@ def accumulate_gradients(
         (nats / num_targets).backward()
         total += nats.detach()
     return total / num_targets
-
-
-def tokens_by_language(batch: Batch) -> dict[str, int]:
-    """How many targets of each language a batch holds."""
-    tokens: Counter[str] = Counter()
-    for language, targets in zip(batch.languages, batch.targets, strict=True):
-        tokens[language] += int((targets != IGNORE).sum())
-    return dict(tokens)
 
 
 def mixture_loss(results: Mapping[str, BitsPerByte], sources: Iterable[PackedSource]) -> float:
