@@ -62,6 +62,25 @@ def split_documents(tokens: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(tokens[a:b].tolist()) for a, b in itertools.pairwise(starts)]
 
 
+def test_rows_are_windows_of_the_permuted_documents(packed: Callable[..., PackedSource]) -> None:
+    """Written down plainly: two epochs of two sources laid out in full, and cut."""
+    sources = [packed(TEXTS, name="a", weight=2.0), packed(TEXTS[::3], name="b")]
+    texts = []
+    for source in sources:
+        orders = [permutation(source.num_documents, seed_of(9, source.name, epoch)) for epoch in (0, 1)]
+        texts.append([int(token) for order in orders for index in order for token in source.document(int(index))])
+    mixture = _Mixture([2.0, 1.0], seed=9)
+    batch = TrainingStream(sources, seq_len=SEQ_LEN, seed=9).batch(3, 11)
+    for place, row in enumerate(range(33, 44)):
+        source, number = mixture.locate(row)
+        window = texts[source][number * SEQ_LEN : (number + 1) * SEQ_LEN + 1]
+        assert batch.sources[place] == sources[source].name
+        assert batch.ids[place].tolist() == window[:-1]
+        assert batch.targets[place].tolist() == window[1:]
+        starts = [token == 0 for token in window[:-1]]
+        assert batch.documents[place].tolist() == list(itertools.accumulate(starts))
+
+
 def test_targets_are_the_next_tokens(source: PackedSource) -> None:
     batch = TrainingStream([source], seq_len=SEQ_LEN, seed=1).batch(0, 3 * source.num_tokens // SEQ_LEN)
     ids, targets = batch.ids.flatten(), batch.targets.flatten()

@@ -69,18 +69,19 @@ class TrainingStream:
 
     def rows(self, rows: range) -> Batch:
         """Any rows of the table: of w processes, process p may take `range(s·B + p, (s + 1)·B, w)`."""
-        ids, targets, contents = [], [], []
+        ids, targets = np.empty((2, len(rows), self.seq_len), dtype=np.int64)
+        contents = []
         chosen = [self._mixture.locate(row) for row in rows]
-        for source, row in chosen:
+        for place, (source, row) in enumerate(chosen):
             tokens, documents = self._texts[source].read(row * self.seq_len, self.seq_len + 1)
-            ids.append(tokens[:-1])
-            targets.append(tokens[1:])
+            ids[place], targets[place] = tokens[:-1], tokens[1:]
             contents.append(tuple((self.sources[source], document) for document in documents))
-        ids_BT = torch.from_numpy(np.stack(ids))
+        # NumPy, not PyTorch: its threads would take the cores from the training that this is done beside.
+        documents_BT = np.cumsum(ids == self.sources[0].end_of_text_id, axis=1)
         return Batch(
-            ids=ids_BT,
-            targets=torch.from_numpy(np.stack(targets)),
-            documents=(ids_BT == self.sources[0].end_of_text_id).cumsum(1),
+            ids=torch.from_numpy(ids),
+            targets=torch.from_numpy(targets),
+            documents=torch.from_numpy(documents_BT),
             sources=tuple(self.sources[source].name for source, _ in chosen),
             languages=tuple(self.sources[source].language for source, _ in chosen),
             contents=tuple(contents),
@@ -131,17 +132,20 @@ class _Mixture:
         self._bounds = np.array([min(int(share * 2**64), 2**64 - 1) for share in shares[:-1]], dtype=np.uint64)
         self._phase = np.uint64(seed_of(seed, "mixture"))
         self._before = [np.zeros(len(weights), dtype=np.int64)]
+        self._latest: tuple[int, NDArray[np.int64]] = (0, self._sources_of(0))
 
     def locate(self, row: int) -> tuple[int, int]:
         """The source of a row, and the row's number within that source."""
         block, place = divmod(row, self.BLOCK)
         while len(self._before) <= block:
-            counts = np.bincount(self._sources(len(self._before) - 1), minlength=len(self._before[0]))
+            counts = np.bincount(self._sources_of(len(self._before) - 1), minlength=len(self._before[0]))
             self._before.append(self._before[-1] + counts)
-        sources = self._sources(block)
+        if self._latest[0] != block:
+            self._latest = (block, self._sources_of(block))
+        sources = self._latest[1]
         source = int(sources[place])
         return source, int(self._before[block][source] + np.count_nonzero(sources[:place] == source))
 
-    def _sources(self, block: int) -> NDArray[np.int64]:
+    def _sources_of(self, block: int) -> NDArray[np.int64]:
         rows = np.arange(block * self.BLOCK, (block + 1) * self.BLOCK, dtype=np.uint64)
         return np.searchsorted(self._bounds, self._phase + rows * np.uint64(GOLDEN), side="right")

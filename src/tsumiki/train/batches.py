@@ -67,7 +67,7 @@ class Batches:
         """Any step's batch. Not while the thread may be making one: the stream serves one caller at a time."""
         rows = self._stream.batch(step, self._batch_size)
         tokens: Counter[str] = Counter()
-        for language, count in zip(rows.languages, (rows.targets != IGNORE).sum(dim=1).tolist(), strict=True):
+        for language, count in zip(rows.languages, (rows.targets.numpy() != IGNORE).sum(axis=1).tolist(), strict=True):
             tokens[language] += count
         return StepBatch(pinned(rows) if self._pin else rows, dict(tokens))
 
