@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tsumiki.doctor import Diagnosis, Verdict, selftest
+from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS
 from tsumiki.doctor.mutations import MUTATIONS
 from tsumiki.doctor.selftest import Case
 from tsumiki.nn.attention import VARIANTS, GroupedQueryAttention
@@ -61,15 +64,75 @@ def test_the_self_test_shows_what_found_what(run: Command, tsumiki: Command, mon
     nothing = Diagnosis({}, "full", {}, ())
     cases = [Case("modern", None, nothing), Case("no_mask", MUTATIONS["no_mask"], found)]
     monkeypatch.setattr(selftest, "self_test", lambda progress: cases)
-    said = tsumiki("doctor", "--self-test").stdout
+    said = tsumiki("doctor", "--self-test", "--lang", "en").stdout
     assert "no_mask" in said
     assert "causality" in said
-    assert "1 of 1 planted bugs were found.\n0 of 1 sound models gave a false alarm.\n" in said
+    assert said.endswith(
+        "1 of 1 planted bugs were found, 1 of them by the quick set.\n"
+        "0 of 1 sound models gave a false alarm.\nIt took 0 s.\n"
+    )
+    japanese = tsumiki("doctor", "--self-test", "--lang", "ja").stdout
+    assert "植え付けた 1 個のバグのうち 1 個を見つけました。" in japanese
+    assert japanese.endswith("0 秒かかりました。\n")
 
     cases[1:] = [Case("no_mask", MUTATIONS["no_mask"], nothing)]
-    missed = run("doctor", "--self-test")
-    assert "0 of 1 planted bugs were found." in missed.stdout
+    missed = run("doctor", "--self-test", "--lang", "en")
+    assert "0 of 1 planted bugs were found" in missed.stdout
+    assert "Missed: no_mask." in missed.stdout
     assert missed.exit_code == 1
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_every_check_is_made_of_a_configuration(tsumiki: Command, tiny: Path, tmp_path: Path) -> None:
+    receipt = tmp_path / "receipt.json"
+    result = tsumiki("doctor", tiny, "--full", "--lang", "en", "--receipt", receipt)
+    assert result.stderr == "There is no C++ compiler here, so the model is not compared with itself compiled.\n"
+    verdicts = json.loads(receipt.read_text(encoding="utf-8"))["verdicts"]
+    assert {verdict["status"] for verdict in verdicts} == {"passed"}, result.stdout
+    assert [verdict["check"] for verdict in verdicts] == [check.name for check in (*MODEL_CHECKS, *PIPELINE_CHECKS)]
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_every_check_is_made_of_a_run(tsumiki: Command, trained: Path) -> None:
+    said = tsumiki("doctor", trained, "--full", "--lang", "en").stdout
+    assert re.search(r"resume +2 \+ 2 steps = 4 steps +ok", said)
+    assert re.search(r"update_size .* ok", said)
+
+
+def test_the_compiled_model_is_one_of_the_backends(
+    tsumiki: Command, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda model: None)  # which takes half a minute
+    receipt = tmp_path / "receipt.json"
+    tsumiki("doctor", tiny, "--full", "--receipt", receipt)
+    verdicts = json.loads(receipt.read_text(encoding="utf-8"))["verdicts"]
+    assert "compiled" in next(entry["values"]["backends"] for entry in verdicts if entry["check"] == "backends")
+
+
+def test_a_learning_rate_that_is_far_off_is_found(run: Command, tiny: Path, no_compiler: None) -> None:
+    result = run("doctor", tiny, "train.optimizer.learning_rate=1.0", "--full", "--lang", "en")
+    assert result.exit_code == 1
+    assert "update_size: One step of the optimizer moves" in result.stdout
+
+
+def test_a_receipt_of_another_model_is_refused(
+    refused: Command, tsumiki: Command, trained: Path, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "copy"
+    shutil.copytree(trained / "checkpoints" / "step-000004", checkpoint)
+    receipt = checkpoint / "doctor.json"
+    content = json.loads(receipt.read_text(encoding="utf-8"))
+    content["model"]["architecture"]["num_layers"] = 3
+    receipt.write_text(json.dumps(content), encoding="utf-8")
+    said = refused("generate", checkpoint, "--prompt", "Once")
+    assert "is no receipt for the model beside it: num_layers is 2, but 3 was verified" in said
+    tsumiki("doctor", checkpoint, "--receipt", receipt)
+    tsumiki("generate", checkpoint, "--prompt", "Once", "--max-tokens", "2")
 
 
 def test_something_to_examine_is_asked_for(refused: Command) -> None:

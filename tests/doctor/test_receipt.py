@@ -2,13 +2,15 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from torch import nn
 
-from tsumiki.doctor import check_receipt, diagnose, from_json, to_json
+from tsumiki.doctor import check_receipt, diagnose, from_json, require_receipt, to_json
 from tsumiki.doctor.mutations import MUTATIONS
 from tsumiki.doctor.patients import MODERN, healthy
+from tsumiki.errors import UserError
 from tsumiki.models import build_model
 
 CHECKS = ["determinism", "causality", "cache"]
@@ -78,3 +80,30 @@ def test_a_module_without_a_configuration_is_known_by_its_shapes() -> None:
     assert check_receipt(receipt, nn.Embedding(7, 5)) == [
         "weight is [7, 5], but [5, 5] was verified: run the doctor again."
     ]
+
+
+def test_a_field_that_a_later_version_added_breaks_no_receipt() -> None:
+    receipt = to_json(diagnose(build_model(MODERN), checks=CHECKS))
+    del receipt["model"]["architecture"]["norm_eps"]  # as a version before it would have written
+    assert check_receipt(receipt, build_model(MODERN)) == []
+
+
+def test_a_model_goes_with_its_receipt_or_with_none(tmp_path: Path) -> None:
+    model = build_model(MODERN)
+    require_receipt(tmp_path, model)
+    receipt = tmp_path / "doctor.json"
+    receipt.write_text(json.dumps(to_json(diagnose(model, checks=CHECKS))), encoding="utf-8")
+    require_receipt(tmp_path, model)
+    with pytest.raises(UserError, match=r"no receipt for the model beside it: sliding_window is 9, but 8 was verified"):
+        require_receipt(tmp_path, build_model(replace(MODERN, sliding_window=9)))
+    receipt.write_text('{"ok": true}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"doctor.json' is damaged\. Write a new one with `tsumiki doctor"):
+        require_receipt(tmp_path, model)
+
+
+def test_a_receipt_for_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
+    receipt = to_json(diagnose(build_model(MODERN), checks=CHECKS))
+    receipt["model"]["architecture"]["family"] = "unheard_of"
+    (tmp_path / "doctor.json").write_text(json.dumps(receipt), encoding="utf-8")
+    with pytest.raises(UserError, match="unheard_of"):
+        require_receipt(tmp_path, build_model(MODERN))

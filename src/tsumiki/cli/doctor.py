@@ -1,8 +1,13 @@
 """`tsumiki doctor`: look for bugs in a model, before it is trained or afterwards, ours or anybody's."""
 
 import json
+import os
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Annotated, Any, Literal
 
 from typer import Argument, Exit, Option
@@ -11,6 +16,8 @@ from tsumiki.cli.terminal import console
 from tsumiki.errors import UserError
 
 TRANSFORMERS = "hf:"
+COMPILERS = {"darwin": "clang++", "win32": "cl"}
+"""Which C++ compiler `torch.compile` needs, where it is not g++ and `CXX` names no other."""
 
 
 def doctor(
@@ -26,14 +33,16 @@ def doctor(
     device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPU if there is one.")] = None,
 ) -> None:
     """Look for bugs in a model: does it see the future, does the cache change it? Exit code 1 if one is found."""
-    from tsumiki.doctor import diagnose, render, to_json
+    from tsumiki.doctor import default_language, diagnose, render, to_json
 
     if self_test:
-        examine_doctor(lang or "en")
+        examine_doctor(lang or default_language())
         return
     if source is None:
         raise UserError("Name what to examine, such as a preset or a run's directory, or ask for --self-test.")
-    diagnosis = diagnose(**patient(source, changes or [], device, full=full), level="full" if full else "quick")
+    with TemporaryDirectory() as directory:
+        known = patient(source, changes or [], device, full=full, directory=Path(directory))
+        diagnosis = diagnose(**known, level="full" if full else "quick")
     if receipt is not None:
         text = json.dumps(to_json(diagnosis), ensure_ascii=False, indent=2)
         receipt.write_text(text + "\n", encoding="utf-8")
@@ -42,32 +51,55 @@ def doctor(
         raise Exit(1)
 
 
-def patient(source: str, changes: list[str], device: str | None, *, full: bool) -> dict[str, Any]:
+def patient(source: str, changes: list[str], device: str | None, *, full: bool, directory: Path) -> dict[str, Any]:
     """The model that `source` means, as arguments of `diagnose`, with its tokenizer where it has one.
 
-    With `full` also the data that a configuration names. It may have to be downloaded and is prepared as for training.
+    With `full` also itself compiled, and for a configuration or a run the data that it names and the training that it
+    describes. The data may have to be downloaded and is prepared as for training.
+
+    Args:
+        directory: an empty one, for the checkpoints of a rehearsal.
 
     Raises:
         UserError: there is no such model, or changes are asked for where nothing can be changed.
     """
     from tsumiki.config import load
-    from tsumiki.data import prepare
-    from tsumiki.generate import load as load_text_model
-    from tsumiki.generate.load import choose_device
-    from tsumiki.models import build_model
+    from tsumiki.data import Tokenizer, prepare
+    from tsumiki.doctor import adapter_for, with_compiled
+    from tsumiki.generate.load import choose_device, find_checkpoint
+    from tsumiki.models import build_model, load_model
     from tsumiki.train import RunConfig
+    from tsumiki.train.rehearsal import Rehearsal
 
     trained = source.startswith(TRANSFORMERS) or Path(source).is_dir()
     if trained and changes:
         raise UserError(f"'{changes[0]}' cannot change '{source}', which is trained; changes are for configurations.")
+    run = tokenizer = None
     if source.startswith(TRANSFORMERS):
-        return {"model": load_transformers(source.removeprefix(TRANSFORMERS)).to(choose_device(device))}
-    if trained:
-        model = load_text_model(source, device=device)
-        return {"model": model.model, "tokenizer": model.tokenizer}
-    run = load(source, RunConfig, changes)
-    model = build_model(run.model, backend=run.backend, seed=run.train.seed, device=choose_device(device))
-    return {"model": model, "data": prepare(run.data, run.tokenizer) if full else None}
+        model: Any = load_transformers(source.removeprefix(TRANSFORMERS)).to(choose_device(device))
+    elif trained:
+        if (Path(source) / "manifest.json").is_file():
+            run = load(Path(source) / "config.yaml", RunConfig)
+        checkpoint = find_checkpoint(Path(source))  # and not `load`, which asks for a receipt
+        model = load_model(checkpoint, backend=run.backend if run else None, device=choose_device(device))
+        tokenizer = Tokenizer.load(checkpoint / "tokenizer.json")
+    else:
+        run = load(source, RunConfig, changes)
+        model = build_model(run.model, backend=run.backend, seed=run.train.seed, device=choose_device(device))
+    if not full:
+        return {"model": model, "tokenizer": tokenizer}
+
+    adapter = adapter_for(model)
+    if shutil.which(os.environ.get("CXX") or COMPILERS.get(sys.platform, "g++")):
+        adapter = with_compiled(adapter)
+    else:
+        print("There is no C++ compiler here, so the model is not compared with itself compiled.", file=sys.stderr)
+    if run is None:
+        return {"model": model, "tokenizer": tokenizer, "adapter": adapter}
+    data = prepare(run.data, run.tokenizer)
+    rehearsal = Rehearsal(run, data, directory / "run")
+    adapter = replace(adapter, optimizer=rehearsal.optimizer, train=rehearsal.train)
+    return {"model": model, "data": data, "adapter": adapter}
 
 
 def load_transformers(directory: str) -> Any:
@@ -90,24 +122,25 @@ def load_transformers(directory: str) -> Any:
 
 
 def examine_doctor(lang: Literal["en", "ja"]) -> None:
-    """Plant every known bug, and show which checks found it."""
+    """Plant every known bug, and show which checks found it, then how many were found."""
     from rich.table import Table
 
-    from tsumiki.doctor.selftest import self_test
+    from tsumiki.doctor.selftest import in_short, self_test
 
+    started = perf_counter()
     cases = self_test(progress=lambda name: print(f"examining {name}", file=sys.stderr))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("Planted", "What was done", "Found by"):
+    for column in (
+        ("植え付けたバグ", "壊し方", "見つけた検査") if lang == "ja" else ("Planted", "What was done", "Found by")
+    ):
         table.add_column(column, overflow="fold")
     for case in cases:
-        planted = case.mutation.what(lang) if case.mutation else "nothing"
+        planted = case.mutation.what(lang) if case.mutation else {"en": "nothing", "ja": "なし"}[lang]
         table.add_row(case.name, planted, ", ".join(case.found_by) or "-", style=None if case.right else "bold red")
     out = console()
     out.print(table)
-    bugs = [case for case in cases if case.mutation]
-    sound = [case for case in cases if not case.mutation]
     out.print()
-    out.print(f"{sum(case.right for case in bugs)} of {len(bugs)} planted bugs were found.")
-    out.print(f"{sum(not case.right for case in sound)} of {len(sound)} sound models gave a false alarm.")
+    for line in in_short(cases, perf_counter() - started, lang):
+        out.print(line)
     if not all(case.right for case in cases):
         raise Exit(1)

@@ -8,10 +8,10 @@
 The model may be any torch module, or any function, from token ids [B, T] to logits [B, T, V].
 """
 
-from tsumiki.doctor.adapters import TRANSFORMERS, TSUMIKI, packed_by_positions, with_compiled
+from tsumiki.doctor.adapters import TRANSFORMERS, TSUMIKI, adapter_for, packed_by_positions, with_compiled
 from tsumiki.doctor.checks import diagnose
-from tsumiki.doctor.messages import sentence
-from tsumiki.doctor.receipt import check_receipt, from_json, to_json
+from tsumiki.doctor.messages import default_language, sentence
+from tsumiki.doctor.receipt import check_receipt, from_json, require_receipt, to_json
 from tsumiki.doctor.statistical import too_good
 from tsumiki.doctor.subject import Adapter
 from tsumiki.doctor.terminal import render
@@ -23,11 +23,14 @@ __all__ = [
     "Adapter",
     "Diagnosis",
     "Verdict",
+    "adapter_for",
     "check_receipt",
+    "default_language",
     "diagnose",
     "from_json",
     "packed_by_positions",
     "render",
+    "require_receipt",
     "sentence",
     "to_json",
     "too_good",

@@ -8,18 +8,23 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from tsumiki.config import differences, dump
+from tsumiki.config import differences, dump, parse
 from tsumiki.doctor.adapters import is_transformers
 from tsumiki.doctor.messages import sentence
 from tsumiki.doctor.subject import Model, Subject
 from tsumiki.doctor.verdict import Diagnosis, Verdict
-from tsumiki.models import LanguageModel
+from tsumiki.errors import UserError
+from tsumiki.models import LanguageModel, ModelConfig
 from tsumiki.version import __version__
+
+RECEIPT = "doctor.json"
+"""What the receipt is called in a run and in a checkpoint."""
 
 _INCIDENTAL = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
 """What a configuration of transformers says besides the architecture."""
@@ -99,15 +104,45 @@ def check_receipt(receipt: Mapping[str, Any], model: Model) -> list[str]:
     """Why a receipt is none for this model: a sentence for every reason, and no sentence where it holds.
 
     Reasons: a check failed; the architecture is not the one that was verified.
+
+    Raises:
+        UserError: the verified architecture is none that this version of tsumiki knows.
     """
-    reasons = [entry["sentence"] for entry in receipt["verdicts"] if entry["status"] == "failed"]
-    described = describe_model(model)
-    if receipt["model"]["architecture_sha256"] == described["architecture_sha256"]:
-        return reasons
+    verified = receipt["model"]["architecture"]
+    if isinstance(model, LanguageModel):
+        # Parsed, so that a field which a later version adds has its default on both sides.
+        verified = dump(parse(verified, ModelConfig, where="model.architecture"))  # type: ignore[arg-type]
     return [
-        *reasons,
+        *(entry["sentence"] for entry in receipt["verdicts"] if entry["status"] == "failed"),
         *(
             f"{name} is {now}, but {before} was verified: run the doctor again."
-            for name, before, now in differences(receipt["model"]["architecture"], described["architecture"])
+            for name, before, now in differences(verified, architecture_of(model))
         ),
     ]
+
+
+def require_receipt(directory: Path, model: Model) -> None:
+    """Refuse a model whose receipt lies beside it and is none for it. A model without a receipt is taken as it is.
+
+    Raises:
+        UserError: "'runs/a/checkpoints/step-000300/doctor.json' is no receipt for the model beside it: sliding_window
+            is 9, but 8 was verified: run the doctor again. ..."
+    """
+    path = directory / RECEIPT
+    if not path.is_file():
+        return
+    try:
+        reasons = check_receipt(json.loads(path.read_text(encoding="utf-8")), model)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"'{path}' is damaged. {_way_out(path)}") from error
+    except UserError as error:
+        reasons = [f"{error}."]
+    if reasons:
+        raise UserError(f"'{path}' is no receipt for the model beside it: {reasons[0]} {_way_out(path)}")
+
+
+def _way_out(receipt: Path) -> str:
+    return (
+        f"Write a new one with `tsumiki doctor {receipt.parent} --receipt {receipt}`, or delete it to use the model "
+        "unexamined."
+    )

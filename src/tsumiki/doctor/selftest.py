@@ -95,18 +95,14 @@ def summary(cases: Iterable[Case], language: Language = "en") -> str:
     sick = [case for case in cases if case.mutation is not None]
     well = [case for case in cases if case.mutation is None]
     alarms = sum(len(case.found_by) for case in well)
-
-    def found(wanted: Callable[[str], bool]) -> int:
-        return sum(any(wanted(name) for name in case.found_by) for case in sick)
-
     rows = [
-        (("all checks", "全検査"), found(lambda name: True)),
-        (("the quick set", "すぐの検査"), found(lambda name: LEVELS[name] == "quick")),
-        (("invariants alone", "不変条件だけ"), found(lambda name: FAMILIES[name] == "invariants")),
-        (("the oracle alone", "参照だけ"), found(lambda name: FAMILIES[name] == "oracle")),
-        (("the statistical floor alone", "統計だけ"), found(lambda name: FAMILIES[name] == "statistical")),
-        (("the classical list alone", "古典的な検査だけ"), found(lambda name: FAMILIES[name] == "classical")),
-        (("data checks alone", "データの検査だけ"), found(lambda name: FAMILIES[name] == "pipeline")),
+        (("all checks", "全検査"), found(sick, lambda name: True)),
+        (("the quick set", "すぐの検査"), found(sick, lambda name: LEVELS[name] == "quick")),
+        (("invariants alone", "不変条件だけ"), found(sick, lambda name: FAMILIES[name] == "invariants")),
+        (("the oracle alone", "参照だけ"), found(sick, lambda name: FAMILIES[name] == "oracle")),
+        (("the statistical floor alone", "統計だけ"), found(sick, lambda name: FAMILIES[name] == "statistical")),
+        (("the classical list alone", "古典的な検査だけ"), found(sick, lambda name: FAMILIES[name] == "classical")),
+        (("data checks alone", "データの検査だけ"), found(sick, lambda name: FAMILIES[name] == "pipeline")),
     ]
     japanese = language == "ja"
     lines = [
@@ -116,6 +112,39 @@ def summary(cases: Iterable[Case], language: Language = "en") -> str:
     ]
     false = "健康なモデルへの誤報" if japanese else "False alarms on healthy models"
     return "\n".join(lines) + f"\n\n{false}: {alarms} ({', '.join(case.name for case in well)})"
+
+
+def found(cases: Iterable[Case], wanted: Callable[[str], bool]) -> int:
+    """How many of these planted bugs were found by one of the wanted checks."""
+    return sum(any(wanted(name) for name in case.found_by) for case in cases)
+
+
+def in_short(cases: Iterable[Case], seconds: float, language: Language = "en") -> list[str]:
+    """The same in four lines, for the end of a long output."""
+    cases = list(cases)
+    sick = [case for case in cases if case.mutation is not None]
+    well = [case for case in cases if case.mutation is None]
+    figures = {
+        "sick": len(sick),
+        "found": found(sick, lambda name: True),
+        "quick": found(sick, lambda name: LEVELS[name] == "quick"),
+        "missed": ", ".join(case.name for case in sick if not case.right),
+        "well": len(well),
+        "alarms": sum(not case.right for case in well),
+        "seconds": seconds,
+    }
+    lines = [
+        (
+            "{found} of {sick} planted bugs were found, {quick} of them by the quick set.",
+            "植え付けた {sick} 個のバグのうち {found} 個を見つけました。すぐの検査だけで {quick} 個です。",
+        ),
+        ("Missed: {missed}.", "見逃し：{missed}。"),
+        ("{alarms} of {well} sound models gave a false alarm.", "健康なモデル {well} 個への誤報は {alarms} 個です。"),
+        ("It took {seconds:.0f} s.", "{seconds:.0f} 秒かかりました。"),
+    ]
+    if not figures["missed"]:
+        del lines[1]
+    return [words[language == "ja"].format(**figures) for words in lines]
 
 
 BEGIN, END = "<!-- self-test: begin -->", "<!-- self-test: end -->"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tsumiki.data.tokenizer import Tokenizer
+from tsumiki.doctor import require_receipt
 from tsumiki.errors import UserError
 from tsumiki.generate.sampling import Sampling
 from tsumiki.generate.streaming import Completion
@@ -87,10 +88,12 @@ def load(
         backend: how it is computed; the default backend if left out.
 
     Raises:
-        UserError: there is no checkpoint, a file is damaged, or the tokenizer does not fit the model.
+        UserError: there is no checkpoint, a file is damaged, the tokenizer does not fit the model, or the doctor's
+            receipt does not. A model without a receipt is taken as it is.
     """
     checkpoint = find_checkpoint(Path(path))
     model = load_model(checkpoint, backend=backend, device=choose_device(device))
+    require_receipt(checkpoint, model)
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.json")
     if tokenizer.vocab_size != model.config.vocab_size:
         raise UserError(
