@@ -17,6 +17,7 @@ from torch.nn.attention.flex_attention import (
     create_block_mask,
     flex_attention,
 )
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from tsumiki.nn.attention import AttentionBackend, AttentionContext, Eager, Mask, dense_visibility
@@ -105,6 +106,91 @@ def _sink_bias(
 
 
 @dataclass(frozen=True)
+class Packed:
+    """Rows of packed documents, in two forms.
+
+    Args:
+        starts: int32 [N + 1], where each document of the batch begins when the rows are laid end to end; the rest of
+            the buffer says "at the end", which makes empty documents.
+        max_seq_len: tokens that no document exceeds.
+        window: as in `Mask`.
+        dense: the same as a dense mask.
+    """
+
+    starts: Int[Tensor, " N+1"]
+    max_seq_len: int
+    window: int | None
+    dense: Bool[Tensor, "B T S"]
+
+
+@dataclass(frozen=True)
+class Varlen(Sdpa):
+    """`Sdpa`, and packed documents by FlashAttention for sequences of many lengths (arXiv 2307.08691).
+
+    The rows are laid end to end and cut where documents begin, so that pairs of different documents are not masked but
+    never computed. The kernel asks for the number of documents, which only the device knows; it is told a bound, the
+    rest being empty documents, and a bound that the caller knows (`max_documents`) saves time. The kernel knows half precision on a GPU alone, and neither sinks nor dropout; with these, in fp32,
+    and where there are no documents, this backend is `Sdpa`.
+    """
+
+    name: str = "varlen"
+
+    def visibility(
+        self, mask: Mask, context: AttentionContext, k_pos: Int[Tensor, "B S"]
+    ) -> Plain | Packed | Bool[Tensor, "B T S"]:
+        """`Packed` where the rows hold documents, otherwise as `Sdpa`.
+
+        Raises:
+            RuntimeError: "The batch holds more documents than max_documents says.", asserted on the device.
+        """
+        plain = super().visibility(mask, context, k_pos)
+        if context.documents is None or not mask.causal or isinstance(plain, Plain):
+            return plain
+        first = torch.ones_like(context.documents, dtype=torch.bool)
+        first[:, 1:] = context.documents[:, 1:] != context.documents[:, :-1]
+        num_tokens = first.numel()
+        capacity = num_tokens if context.max_documents is None else context.max_documents
+        numbers = first.flatten().cumsum(0)
+        torch._assert_async(numbers[-1] <= capacity, "The batch holds more documents than max_documents says.")
+        # Every token writes its place if it begins a document, and otherwise into a last slot that is then cut off.
+        starts = torch.full((capacity + 2,), num_tokens, dtype=torch.int32, device=first.device)
+        slots = torch.where(first.flatten(), numbers - 1, capacity + 1)
+        places = torch.arange(num_tokens, dtype=torch.int32, device=first.device)
+        starts = starts.scatter(0, slots, places)[: capacity + 1]
+        return Packed(starts, max_seq_len=context.documents.shape[1], window=mask.window, dense=plain)
+
+    def attend(
+        self,
+        q: Float[Tensor, "B T H D"],
+        k: Float[Tensor, "B S K D"],
+        v: Float[Tensor, "B S K D"],
+        visibility: Plain | Packed | Bool[Tensor, "B T S"],
+        *,
+        sinks: Float[Tensor, " H"] | None,
+        dropout: float,
+    ) -> Float[Tensor, "B T H D"]:
+        """Each query's weighted mean of the values that it sees."""
+        if not isinstance(visibility, Packed):
+            return super().attend(q, k, v, visibility, sinks=sinks, dropout=dropout)
+        if sinks is not None or dropout > 0 or not q.is_cuda or q.dtype not in (torch.bfloat16, torch.float16):
+            return super().attend(q, k, v, visibility.dense, sinks=sinks, dropout=dropout)
+        longest = visibility.max_seq_len
+        out = varlen_attn(
+            q.flatten(0, 1),
+            k.flatten(0, 1),
+            v.flatten(0, 1),
+            visibility.starts,
+            visibility.starts,
+            longest,
+            longest,
+            # FlashAttention counts the keys before the query's own.
+            window_size=(-1 if visibility.window is None else visibility.window - 1, 0),
+            enable_gqa=q.shape[2] != k.shape[2],
+        )
+        return out.unflatten(0, q.shape[:2])
+
+
+@dataclass(frozen=True)
 class Flex:
     """FlexAttention (arXiv 2412.05496): the mask is `Mask.allow` itself, compiled into a block-sparse kernel.
 
@@ -173,5 +259,5 @@ def _compiled_flex() -> Callable[..., Any]:
     return torch.compile(flex_attention)
 
 
-BACKENDS: dict[str, AttentionBackend] = {backend.name: backend for backend in (Eager(), Sdpa(), Flex())}
+BACKENDS: dict[str, AttentionBackend] = {backend.name: backend for backend in (Eager(), Sdpa(), Varlen(), Flex())}
 """Name in a configuration -> how attention is computed."""

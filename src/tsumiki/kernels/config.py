@@ -13,16 +13,18 @@ class BackendConfig:
     `eager` is the specification in `tsumiki.nn`; every other spelling is tested against it.
 
     Args:
-        attention: `eager`; `sdpa`, PyTorch's scaled_dot_product_attention; `flex`, FlexAttention (arXiv 2412.05496).
+        attention: `eager`; `sdpa`, PyTorch's scaled_dot_product_attention; `varlen`, the same and packed documents by
+            FlashAttention for sequences of many lengths, on a GPU in half precision; `flex`, FlexAttention (arXiv
+            2412.05496).
         activation: `eager`, or `torch` with PyTorch's own SiLU.
         experts: of a mixture of experts: `eager`, or `grouped`, with the tokens sorted by expert.
-        cross_entropy: `eager`, or `torch` with PyTorch's own cross-entropy.
+        cross_entropy: `eager`; `torch` with PyTorch's own; or `chunked`, which never holds all logits at once.
     """
 
     attention: str = "sdpa"
     activation: Literal["eager", "torch"] = "torch"
     experts: Literal["eager", "grouped"] = "grouped"
-    cross_entropy: Literal["eager", "torch"] = "torch"
+    cross_entropy: Literal["eager", "torch", "chunked"] = "torch"
 
     def __post_init__(self) -> None:
         if self.attention not in BACKENDS:

@@ -71,12 +71,15 @@ class GPTOSS(LanguageModel):
         ids: Int[Tensor, "B T"],
         *,
         documents: Int[Tensor, "B T"] | None = None,
+        max_documents: int | None = None,
         positions: Int[Tensor, "B T"] | None = None,
         cache: KVCache | None = None,
         routings: list[Routing] | None = None,
     ) -> Float[Tensor, "B T {self.config.d_model}"]:
         """The residual stream after the final norm."""
-        context = self.attention_context(ids, documents=documents, positions=positions, cache=cache)
+        context = self.attention_context(
+            ids, documents=documents, max_documents=max_documents, positions=positions, cache=cache
+        )
         x = self.embedding(ids)
         for number, layer in enumerate(self.layers):
             x = layer(x, context, None if cache is None else cache.layers[number], routings)

@@ -1,7 +1,7 @@
 """What every family is: tokens in, logits out, with a loss, a cache, and a backend that can be exchanged."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from tsumiki.kernels import BackendConfig
 from tsumiki.kernels.attention import BACKENDS
 from tsumiki.kernels.cross_entropy import CROSS_ENTROPIES
+from tsumiki.kernels.materialise import materialise
+from tsumiki.nn.activation import softcap
 from tsumiki.nn.attention import VARIANTS, AttentionConfig, AttentionContext
 from tsumiki.nn.feed_forward import FEED_FORWARDS, FeedForwardConfig, MixtureOfExperts, Routing
 from tsumiki.nn.feed_forward.moe import balance_loss
 from tsumiki.nn.kv_cache import EMPTY, KVCache
 from tsumiki.nn.position import positions_in_documents
-from tsumiki.nn.rope import Rope
+from tsumiki.nn.rope import Rope, Rotation
 from tsumiki.spec import OneOf, spec
 
 
@@ -32,8 +34,10 @@ class DecoderConfig:
         feed_forward: which feed-forward network, with its width.
         tie_embeddings: the head is the embedding's transpose (arXiv 1608.05859).
         norm_eps: added to the variance in every norm.
-        init_std: standard deviation of the initial weights; projections into the residual stream start at
-            init_std / √(2 L), as GPT-2's paper describes.
+        init_std: standard deviation of the initial weights.
+        residual_init: how the projections into the residual stream start: `scaled`, at init_std / √(2 L) as GPT-2's
+            paper describes, or `zero`, so that every block begins as the identity (arXiv 2203.03466, D.2).
+        logit_softcap: c, where the logits are c tanh(z / c) (arXiv 2408.00118); None leaves them as they are.
     """
 
     family: str
@@ -46,6 +50,8 @@ class DecoderConfig:
     tie_embeddings: bool = True
     norm_eps: float = 1e-5
     init_std: float = 0.02
+    residual_init: Literal["scaled", "zero"] = "scaled"
+    logit_softcap: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "max_seq_len", "d_model", "num_layers"):
@@ -54,10 +60,14 @@ class DecoderConfig:
         for name in ("norm_eps", "init_std"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be greater than 0.")
+        if self.logit_softcap is not None and self.logit_softcap <= 0:
+            raise ValueError(f"logit_softcap is {self.logit_softcap}, but must be greater than 0, or null for no cap.")
 
     @property
     def residual_std(self) -> float:
         """Initial standard deviation of the projections that write into the residual stream."""
+        if self.residual_init == "zero":
+            return 0.0
         return self.init_std / (2 * self.num_layers) ** 0.5
 
     @property
@@ -89,6 +99,7 @@ class LanguageModel(nn.Module, ABC):
         ids: Int[Tensor, "B T"],
         *,
         documents: Int[Tensor, "B T"] | None = None,
+        max_documents: int | None = None,
         positions: Int[Tensor, "B T"] | None = None,
         cache: KVCache | None = None,
         routings: list[Routing] | None = None,
@@ -119,8 +130,10 @@ class LanguageModel(nn.Module, ABC):
         return self.logits(self.hidden_states(ids, documents=documents, positions=positions, cache=cache))
 
     def logits(self, hidden: Float[Tensor, "*batch E"]) -> Float[Tensor, "*batch V"]:
-        """Hidden states times the unembedding."""
-        return hidden @ self.unembedding.T
+        """Hidden states times the unembedding, capped where the configuration says so."""
+        logits = hidden @ self.unembedding.T
+        cap = self.config.logit_softcap
+        return logits if cap is None else softcap(logits, cap)
 
     @property
     def unembedding(self) -> Float[Tensor, "V E"]:
@@ -133,6 +146,7 @@ class LanguageModel(nn.Module, ABC):
         targets: Int[Tensor, "B T"],
         *,
         documents: Int[Tensor, "B T"] | None = None,
+        max_documents: int | None = None,
         routings: list[Routing] | None = None,
     ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
         """The summed cross-entropy in nats (fp32), and the number of targets that it sums over.
@@ -141,14 +155,18 @@ class LanguageModel(nn.Module, ABC):
 
         Args:
             targets: the token after each position; -100 where there is none.
+            max_documents: a bound for the number of documents in the whole batch, if the caller knows one. It changes
+                no result; with it `varlen` need not reckon with very short documents.
             routings: the caller's list, to which every mixture of experts adds where it sent the tokens.
 
         While training, a mixture of experts may ask for its load-balancing loss; it is then part of the sum, with the
         weight `balance_coefficient` a target.
         """
         own_routings: list[Routing] = []
-        hidden = self.hidden_states(ids, documents=documents, routings=own_routings)
-        nats = CROSS_ENTROPIES[self.backend.cross_entropy](self.logits(hidden).flatten(0, 1), targets.flatten())
+        hidden = self.hidden_states(ids, documents=documents, max_documents=max_documents, routings=own_routings)
+        nats = CROSS_ENTROPIES[self.backend.cross_entropy](
+            hidden.flatten(0, 1), self.unembedding, targets.flatten(), self.config.logit_softcap
+        )
         num_targets = (targets >= 0).sum()
         feed_forward = self.config.feed_forward
         if self.training and isinstance(feed_forward, MixtureOfExperts.Config) and feed_forward.balance_coefficient > 0:
@@ -184,6 +202,7 @@ class LanguageModel(nn.Module, ABC):
         documents: Int[Tensor, "B T"] | None,
         positions: Int[Tensor, "B T"] | None,
         cache: KVCache | None,
+        max_documents: int | None = None,
     ) -> AttentionContext:
         """What the attention layers of this step share. Advances the cache's count of tokens."""
         seen = 0 if cache is None else cache.length
@@ -202,10 +221,14 @@ class LanguageModel(nn.Module, ABC):
         if cache is not None:
             aligned = cache.aligned = cache.aligned and aligned
             cache.length = num_tokens
+        rotation = None
+        if self.rope is not None:
+            rotation = Rotation(*map(materialise, self.rope.rotation(positions.clamp(min=EMPTY + 1))))
         return AttentionContext(
             positions=positions,
             documents=documents,
-            rotation=None if self.rope is None else self.rope.rotation(positions.clamp(min=EMPTY + 1)),
+            rotation=rotation,
             backend=BACKENDS[self.backend.attention],
             aligned=aligned,
+            max_documents=max_documents,
         )

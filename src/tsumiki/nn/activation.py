@@ -39,6 +39,14 @@ def silu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return (x32 * sigmoid(x32)).to(x.dtype)
 
 
+def softcap(x: Float[Tensor, "*shape"], cap: float) -> Float[Tensor, "*shape"]:
+    """softcap(x) = c tanh(x / c): the identity near 0, and never beyond ±c. arXiv 2408.00118 (Gemma 2, on logits).
+
+    ソフトキャップ：小さい値はほぼそのまま、大きい値は ±cap までに抑えます。
+    """
+    return (cap * (at_least_fp32(x) / cap).tanh()).to(x.dtype)
+
+
 def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """gelu(x) = x Φ(x) = x/2 · (1 + erf(x/√2)) = x/2 · erfc(-x/√2), Φ being the normal distribution. arXiv 1606.08415.
 

@@ -5,13 +5,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Module, Parameter
 
+from tsumiki.nn.precision import as_product
+
 
 class Embedding(Module):
     """y = W[ids]: row `id` of a learned table, which is a one-hot vector times W without the multiplication.
 
     W starts as N(0, `std`²). `torch.embedding` is the look-up W[ids] with two differences that matter: a negative id is
     an `IndexError` instead of counting from the end, and the gradients of a token that occurs many times are added in a
-    fixed order, so that a run on the CPU can be repeated bit for bit.
+    fixed order, so that a run on the CPU can be repeated bit for bit. Under autocast the result has the dtype of any
+    other matrix product.
 
     埋め込み層：トークン ID に対応する行ベクトルを表から取り出します。
     """
@@ -23,4 +26,4 @@ class Embedding(Module):
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch {self.d_model}"]:
         """The rows of the table."""
-        return torch.embedding(self.weight, ids)
+        return as_product(torch.embedding(self.weight, ids))

@@ -5,6 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Module, Parameter
 
+from tsumiki.nn.precision import as_product
+
 
 def inverse_frequencies(width: int, theta: float = 10000.0) -> Float[Tensor, " half"]:
     """ωᵢ = theta^(-2i / width), i = 0, 1, ... below width / 2, in radians a position; in fp64 and on the CPU.
@@ -43,7 +45,7 @@ class LearnedPosition(Module):
 
     def forward(self, positions: Int[Tensor, "B T"]) -> Float[Tensor, "B T {self.d_model}"]:
         """The vectors of the positions."""
-        return torch.embedding(self.weight, positions)
+        return as_product(torch.embedding(self.weight, positions))
 
 
 def positions_in_documents(documents: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:

@@ -152,6 +152,8 @@ class AttentionContext:
         backend: how attention is computed.
         aligned: every row holds positions 0, 1, 2, ... without gaps or padding, those in the cache included. Then
             "causal" needs no mask tensor, and a backend may take its fast path.
+        max_documents: the caller's word that the batch holds no more documents than that, for backends that would
+            otherwise have to reckon with the worst.
     """
 
     positions: Int[Tensor, "B T"]
@@ -159,6 +161,7 @@ class AttentionContext:
     rotation: Rotation | None
     backend: AttentionBackend
     aligned: bool
+    max_documents: int | None = None
     _visibility: dict[Mask, Any] = field(default_factory=dict, init=False, repr=False)
 
     def rotate(self, x: Float[Tensor, "B T N D"]) -> Float[Tensor, "B T N D"]:
