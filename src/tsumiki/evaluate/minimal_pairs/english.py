@@ -49,7 +49,7 @@ PREDICATES = (
 PEOPLE = ("boy", "girl", "man", "woman", "farmer", "teacher", "robot", "captain")
 MEN = ("The boy", "The man", "The king", "My brother", "My uncle", "My father", "My grandfather", "The old man")
 WOMEN = ("The girl", "The woman", "The queen", "My sister", "My aunt", "My mother", "My grandmother", "The old woman")
-SEVERAL = ("The boys", "The men", "The sisters", "The children", "The teachers", "The farmers", "The old men", "The dogs")
+SEVERAL = ("The boys", "The men", "The sisters", "The children", "The teachers", "The farmers", "The cats", "The dogs")
 REFLEXIVE = (
     "saw _ in the mirror",
     "told _ a story",

@@ -176,7 +176,7 @@ def te_form() -> Iterator[Group]:
     ends = (
         ("から、出かけました。", "ながら、待ちました。"),
         ("から、わらいました。", "ながら、わらいました。"),
-        ("いました。", "たいと思いました。"),
+        ("いました。", "に行きました。"),  # 「見てたい」は話しことばにあるので「たい」は使わない
     )
     for who, (thing, te, stem), (after_te, after_stem) in product(PEOPLE, verbs, ends):
         yield contrast(f"{who}は{thing}_{after_te}", f"{who}は{thing}_{after_stem}", te, stem)
@@ -313,8 +313,8 @@ JAPANESE = (
     Paradigm(
         "te_form",
         "ja",
-        "て-form before から and いる, stem before ながら and たい",
-        "「から・いる」の前はて形、「ながら・たい」の前は連用形",
+        "て-form before から and いる, stem before ながら and に行く",
+        "「から・いる」の前はて形、「ながら・に行く」の前は連用形",
         tuple(te_form()),
     ),
     Paradigm(
