@@ -376,11 +376,18 @@ def accumulate_gradients(
         ids, targets, documents = (
             tensor[part].to(device, non_blocking=True) for tensor in (batch.ids, batch.targets, batch.documents)
         )
+        bound = bound_of_documents(batch.documents[part])
         with autocast:
-            nats, _ = loss(ids, targets, documents=documents)
+            nats, _ = loss(ids, targets, documents=documents, max_documents=bound)
         (nats / num_targets).backward()
         total += nats.detach()
     return total / num_targets
+
+
+def bound_of_documents(documents: Tensor) -> int:
+    """How many documents the rows hold, rounded up to 256s: a compiled model is compiled anew for every new number."""
+    number = len(documents) + int((documents[:, 1:] != documents[:, :-1]).sum())
+    return -(-number // 256) * 256
 
 
 def mixture_loss(results: Mapping[str, BitsPerByte], sources: Iterable[PackedSource]) -> float:
