@@ -7,7 +7,7 @@ import pytest
 from tests.data.conftest import make_documents
 
 from tsumiki.data import find_overlap
-from tsumiki.data.overlap import _passages
+from tsumiki.data.overlap import passage_hashes
 
 WORDS = ["frog", "pond", "leaf", "moon", "rain", "stone", "river", "cloud", "tree", "bird", "song", "night"]
 
@@ -96,8 +96,8 @@ def test_nothing_to_compare() -> None:
 
 def test_passage_hashes_know_the_order() -> None:
     symbols = np.array([1, 2, 3, 4, 1, 2, 3, 5, 3, 2, 1], dtype=np.uint64)
-    hashes = _passages(symbols, 3)
+    hashes = passage_hashes(symbols, 3)
     assert len(hashes) == 9
     assert hashes[0] == hashes[4]
     assert len(set(hashes.tolist())) == 8
-    assert len(_passages(symbols, 12)) == 0
+    assert len(passage_hashes(symbols, 12)) == 0

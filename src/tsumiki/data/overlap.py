@@ -84,12 +84,12 @@ class _Comparison:
 
     def __init__(self, language: str, documents: list[Document]) -> None:
         self._language = language
-        self._symbols = _Symbols(language)
+        self._symbols = Symbols(language)
         self._origins = [(document.source, document.key) for document in documents]
         self._digests = [_digest(document.text) for document in documents]
         self._wanted = set(self._digests)
         self._copied: set[bytes] = set()
-        hashes = [_passages(self._symbols.of(document.text), self._symbols.length) for document in documents]
+        hashes = [passage_hashes(self._symbols.of(document.text), self._symbols.length) for document in documents]
         self._owner = np.repeat(np.arange(len(documents)), [len(part) for part in hashes])
         self._known, self._passage = np.unique(np.concatenate(hashes), return_inverse=True)
         self._found = np.zeros(len(self._known), dtype=bool)
@@ -101,7 +101,7 @@ class _Comparison:
         digest = _digest(text)
         if digest in self._wanted:
             self._copied.add(digest)
-        self._block.append(_passages(self._symbols.of(text), self._symbols.length))
+        self._block.append(passage_hashes(self._symbols.of(text), self._symbols.length))
         self._size += len(self._block[-1])
         if self._size >= BLOCK:
             self._compare()
@@ -139,7 +139,7 @@ class _Comparison:
         self._block, self._size = [], 0
 
 
-class _Symbols:
+class Symbols:
     """Turns a text into the numbers of its words or characters."""
 
     def __init__(self, language: str) -> None:
@@ -157,7 +157,7 @@ class _Symbols:
         return np.frombuffer("".join(text.split()).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
 
 
-def _passages(symbols: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
+def passage_hashes(symbols: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
     """A hash of each run of `length` symbols: Σ mix(s_k)·B^(length - k) modulo 2^64."""
     count = max(len(symbols) - length + 1, 0)
     scrambled = mix(symbols + np.uint64(1))
