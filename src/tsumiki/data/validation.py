@@ -57,7 +57,7 @@ class ValidationSet:
             for start in range(0, int(source.lengths[document]), seq_len)
         ]
         self._windows = sorted(windows, key=lambda window: -window[2])
-        self._seq_len = seq_len
+        self.seq_len = seq_len
 
     def __len__(self) -> int:
         """Batches."""
@@ -68,7 +68,7 @@ class ValidationSet:
         for first in range(0, len(self._windows), self._batch_size):
             windows = self._windows[first : first + self._batch_size]
             longest = windows[0][2]
-            yield self._batch(windows, min(self._seq_len, -(-longest // LENGTH_STEP) * LENGTH_STEP))
+            yield self._batch(windows, min(self.seq_len, -(-longest // LENGTH_STEP) * LENGTH_STEP))
 
     def _batch(self, windows: list[tuple[int, int, int]], width: int) -> Batch:
         shape = (len(windows), width)

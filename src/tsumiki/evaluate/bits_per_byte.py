@@ -1,10 +1,11 @@
 """Bits per byte: how well a model predicts a text, in a unit that does not depend on its tokenizer."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from tsumiki.data import ValidationSet
 from tsumiki.models import LanguageModel
@@ -60,7 +61,27 @@ class BitsPerByte:
         )
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Bucket:
+    """What predicting a text costs at some positions of the window: `start` to before `stop`, counted in tokens.
+
+    Args:
+        nats: -ln p summed over the text's tokens at these positions.
+        num_tokens, num_bytes: how many they are, and the UTF-8 bytes that they stand for.
+    """
+
+    start: int
+    stop: int
+    nats: float
+    num_tokens: int
+    num_bytes: int
+
+    @property
+    def bits_per_byte(self) -> float:
+        """nats / (ln 2 · bytes); NaN where no token stands."""
+        return self.nats / (math.log(2) * self.num_bytes) if self.num_bytes else math.nan
+
+
 def bits_per_byte(model: LanguageModel, validation: ValidationSet) -> BitsPerByte:
     """Read a validation set with a model.
 
@@ -70,15 +91,10 @@ def bits_per_byte(model: LanguageModel, validation: ValidationSet) -> BitsPerByt
     Args:
         model: in evaluation mode. The caller decides on autocast.
     """
-    device = model.unembedding.device
     nats = end_of_text_nats = torch.zeros((), dtype=torch.float64)
     num_tokens = num_documents = 0
-    for batch in validation:
-        ids, targets, documents = (tensor.to(device) for tensor in (batch.ids, batch.targets, batch.documents))
-        hidden = model.hidden_states(ids, documents=documents)
-        real = targets != IGNORE
-        losses = cross_entropy(model.logits(hidden[real]), targets[real], reduction="none").double().cpu()
-        ends = (targets[real] == validation.end_of_text_id).cpu()
+    for _, targets, losses in token_losses(model, validation):
+        ends = targets == validation.end_of_text_id
         nats = nats + losses[~ends].sum()
         end_of_text_nats = end_of_text_nats + losses[ends].sum()
         num_tokens += int((~ends).sum())
@@ -91,6 +107,53 @@ def bits_per_byte(model: LanguageModel, validation: ValidationSet) -> BitsPerByt
         end_of_text_nats=end_of_text_nats.item(),
         num_documents=num_documents,
     )
+
+
+def by_position(
+    model: LanguageModel, validation: ValidationSet, token_bytes: Sequence[int], *, width: int = 32
+) -> list[Bucket]:
+    """The same text, counted apart by where in the window a token stands: at 0 to 31, at 32 to 63, and so on.
+
+    A model that uses its context gets better along the window. It gets worse beyond the positions that it was trained
+    on. Its first positions are bad in every window, and if they are better than those of other models, it saw what it
+    should not.
+
+    Args:
+        token_bytes: how many bytes each token of the vocabulary stands for.
+        width: positions a bucket.
+    """
+    lengths = torch.tensor(token_bytes)
+    num_buckets = -(-validation.seq_len // width)
+    nats = torch.zeros(num_buckets, dtype=torch.float64)
+    num_tokens, num_bytes = torch.zeros(2, num_buckets, dtype=torch.int64)
+    for positions, targets, losses in token_losses(model, validation):
+        text = targets != validation.end_of_text_id
+        bucket = positions[text] // width
+        nats.index_add_(0, bucket, losses[text])
+        num_tokens.index_add_(0, bucket, torch.ones_like(bucket))
+        num_bytes.index_add_(0, bucket, lengths[targets[text]])
+    return [
+        Bucket(
+            start=number * width,
+            stop=min((number + 1) * width, validation.seq_len),
+            nats=nats[number].item(),
+            num_tokens=int(num_tokens[number]),
+            num_bytes=int(num_bytes[number]),
+        )
+        for number in range(num_buckets)
+    ]
+
+
+@torch.no_grad()
+def token_losses(model: LanguageModel, validation: ValidationSet) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Position in its window, id, and -ln p (fp64) of every real target, batch by batch, on the CPU."""
+    device = model.unembedding.device
+    for batch in validation:
+        ids, targets, documents = (tensor.to(device) for tensor in (batch.ids, batch.targets, batch.documents))
+        hidden = model.hidden_states(ids, documents=documents)
+        real = targets != IGNORE
+        losses = cross_entropy(model.logits(hidden[real]), targets[real], reduction="none")
+        yield real.nonzero()[:, 1].cpu(), targets[real].cpu(), losses.double().cpu()
 
 
 def by_language(model: LanguageModel, validation: Iterable[ValidationSet]) -> dict[str, BitsPerByte]:
