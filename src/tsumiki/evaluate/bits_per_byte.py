@@ -82,6 +82,10 @@ class Bucket:
         return self.nats / (math.log(2) * self.num_bytes) if self.num_bytes else math.nan
 
 
+TokenLosses = tuple[Tensor, Tensor, Tensor]
+"""Of some real targets: position in the window, id, and -ln p in fp64, on the CPU."""
+
+
 def bits_per_byte(model: LanguageModel, validation: ValidationSet) -> BitsPerByte:
     """Read a validation set with a model.
 
@@ -91,9 +95,26 @@ def bits_per_byte(model: LanguageModel, validation: ValidationSet) -> BitsPerByt
     Args:
         model: in evaluation mode. The caller decides on autocast.
     """
+    return total(token_losses(model, validation), validation)
+
+
+@torch.no_grad()
+def token_losses(model: LanguageModel, validation: ValidationSet) -> Iterator[TokenLosses]:
+    """What each real target of a validation set costs, batch by batch."""
+    device = model.unembedding.device
+    for batch in validation:
+        ids, targets, documents = (tensor.to(device) for tensor in (batch.ids, batch.targets, batch.documents))
+        hidden = model.hidden_states(ids, documents=documents)
+        real = targets != IGNORE
+        losses = cross_entropy(model.logits(hidden[real]), targets[real], reduction="none")
+        yield real.nonzero()[:, 1].cpu(), targets[real].cpu(), losses.double().cpu()
+
+
+def total(read: Iterable[TokenLosses], validation: ValidationSet) -> BitsPerByte:
+    """What the tokens of a validation set cost altogether, the ends of texts apart."""
     nats = end_of_text_nats = torch.zeros((), dtype=torch.float64)
     num_tokens = num_documents = 0
-    for _, targets, losses in token_losses(model, validation):
+    for _, targets, losses in read:
         ends = targets == validation.end_of_text_id
         nats = nats + losses[~ends].sum()
         end_of_text_nats = end_of_text_nats + losses[ends].sum()
@@ -110,13 +131,12 @@ def bits_per_byte(model: LanguageModel, validation: ValidationSet) -> BitsPerByt
 
 
 def by_position(
-    model: LanguageModel, validation: ValidationSet, token_bytes: Sequence[int], *, width: int = 32
+    read: Iterable[TokenLosses], validation: ValidationSet, token_bytes: Sequence[int], *, width: int = 32
 ) -> list[Bucket]:
-    """The same text, counted apart by where in the window a token stands: at 0 to 31, at 32 to 63, and so on.
+    """What the tokens cost at 0 to 31 in their window, at 32 to 63, and so on.
 
     A model that uses its context gets better along the window. It gets worse beyond the positions that it was trained
-    on. Its first positions are bad in every window, and if they are better than those of other models, it saw what it
-    should not.
+    on. Where documents are short, the late positions are those of the long documents only.
 
     Args:
         token_bytes: how many bytes each token of the vocabulary stands for.
@@ -126,7 +146,7 @@ def by_position(
     num_buckets = -(-validation.seq_len // width)
     nats = torch.zeros(num_buckets, dtype=torch.float64)
     num_tokens, num_bytes = torch.zeros(2, num_buckets, dtype=torch.int64)
-    for positions, targets, losses in token_losses(model, validation):
+    for positions, targets, losses in read:
         text = targets != validation.end_of_text_id
         bucket = positions[text] // width
         nats.index_add_(0, bucket, losses[text])
@@ -142,18 +162,6 @@ def by_position(
         )
         for number in range(num_buckets)
     ]
-
-
-@torch.no_grad()
-def token_losses(model: LanguageModel, validation: ValidationSet) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Position in its window, id, and -ln p (fp64) of every real target, batch by batch, on the CPU."""
-    device = model.unembedding.device
-    for batch in validation:
-        ids, targets, documents = (tensor.to(device) for tensor in (batch.ids, batch.targets, batch.documents))
-        hidden = model.hidden_states(ids, documents=documents)
-        real = targets != IGNORE
-        losses = cross_entropy(model.logits(hidden[real]), targets[real], reduction="none")
-        yield real.nonzero()[:, 1].cpu(), targets[real].cpu(), losses.double().cpu()
 
 
 def by_language(model: LanguageModel, validation: Iterable[ValidationSet]) -> dict[str, BitsPerByte]:

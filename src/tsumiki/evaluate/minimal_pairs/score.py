@@ -1,9 +1,9 @@
 """How many minimal pairs a model gets right, and how many a heuristic without any grammar would."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tsumiki.data import Tokenizer
 from tsumiki.evaluate.minimal_pairs.paradigm import Paradigm
@@ -28,20 +28,17 @@ def score_pairs(paradigms: Iterable[Paradigm], scorer: Scorer) -> dict[str, Prop
     return {name: Proportion(float(part.sum()), len(part)) for name, part in zip(pairs, parts, strict=True)}
 
 
-def unigram_scorer(tokenizer: Tokenizer, texts: Iterable[str]) -> Scorer:
-    """Σ ln(count + 1) of a sentence's tokens: a model that knows how frequent tokens are in `texts`, and no order.
+def unigram_scorer(tokenizer: Tokenizer, counts: NDArray[np.int64]) -> Scorer:
+    """Σ ln p of a sentence's tokens: a model that knows how frequent tokens are, and no order.
 
     A control. On pairs whose members differ by fillers that are each right once and wrong once it gets half of them,
     whatever the counts, as long as the tokenizer cuts the fillers the same way in all their frames.
+
+    Args:
+        counts: [vocab_size], how often each token occurs in some text.
     """
-    counts = Counter(token for ids in tokenizer.encode_batch(list(texts)) for token in ids)
-    total = sum(counts.values())
-
-    def score(sentences: Sequence[str]) -> list[float]:
-        logs = np.log([(counts[token] + 1) / (total + tokenizer.vocab_size) for token in range(tokenizer.vocab_size)])
-        return [float(logs[ids].sum()) for ids in tokenizer.encode_batch(sentences)]
-
-    return score
+    logs = np.log((counts + 1) / (counts.sum() + len(counts)))
+    return lambda sentences: [float(logs[ids].sum()) for ids in tokenizer.encode_batch(sentences)]
 
 
 def shortness_scorer(tokenizer: Tokenizer) -> Scorer:
