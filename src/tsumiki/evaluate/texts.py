@@ -46,7 +46,7 @@ def judge_texts(samples: Sequence[Sample], training: Iterable[str] | None, langu
         for kind, found in memorisation(kinds, training, language).items():
             figures[kind] |= {"memorised": found.rate, "longest_copied": found.longest}
     if len(samples) >= FOLDS:
-        told_apart = two_sample_test(kinds["real"], kinds["generated"], language)
+        told_apart = two_sample_test(kinds["real"], kinds["generated"])
         low, high = told_apart.interval
         figures["told_apart"] = {"value": told_apart.value, "low": low, "high": high, "texts": told_apart.total}
     return {"samples": len(samples), "distinct_units": total, **figures}
