@@ -1,16 +1,22 @@
 """Bits per byte: counted by hand, the same for every window and batch, ends of texts apart, languages apart."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from tsumiki.config import parse
 from tsumiki.data import Document, PackedSource, ValidationSet, pack
 from tsumiki.data.tokenizer import Tokenizer, train_tokenizer
-from tsumiki.evaluate.bits_per_byte import BitsPerByte, bits_per_byte, by_language
+from tsumiki.evaluate.bits_per_byte import BitsPerByte, bits_per_byte, by_language, by_position, token_losses
 from tsumiki.models import LanguageModel, ModelConfig, build_model
 
 TEXTS = ["A fox met a hen.", "むかしむかし、きつねがいました。", "One day.\n\nThe end."]
@@ -110,3 +116,106 @@ def test_by_language(model: LanguageModel, source: PackedSource) -> None:
     english.language = "en"
     results = by_language(model, [whole, english, whole])
     assert results["ja"] == results["en"] + results["en"]
+
+
+@pytest.mark.parametrize("width", [4, 7])
+def test_positions_add_up_to_the_whole(
+    model: LanguageModel, source: PackedSource, tokenizer: Tokenizer, width: int
+) -> None:
+    text = ValidationSet(source, seq_len=11)
+    token_bytes = [len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)]
+    buckets = by_position(token_losses(model, text), text, token_bytes, width=width)
+    whole = bits_per_byte(model, text)
+    assert [bucket.start for bucket in buckets] == list(range(0, 11, width))
+    assert buckets[-1].stop == 11
+    assert sum(bucket.nats for bucket in buckets) == pytest.approx(whole.nats)
+    assert sum(bucket.num_tokens for bucket in buckets) == whole.num_tokens
+    assert sum(bucket.num_bytes for bucket in buckets) == whole.num_bytes
+
+
+def test_a_position_by_hand(model: LanguageModel, source: PackedSource, tokenizer: Tokenizer) -> None:
+    """At position 1 stands the second token of each window; here each document is one window."""
+    text = ValidationSet(source, seq_len=64)
+    token_bytes = [len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)]
+    second = by_position(token_losses(model, text), text, token_bytes, width=1)[1]
+    nats = 0.0
+    for story in TEXTS:
+        ids = tokenizer.encode(story)
+        with torch.no_grad():
+            nats -= model(torch.tensor([[tokenizer.end_of_text_id, ids[0]]]))[0, 1].log_softmax(-1)[ids[1]].item()
+    assert second.nats == pytest.approx(nats)
+    assert second.num_tokens == 3
+
+
+WORDS = ("ab", "きつ", "c")
+PIECES = tuple("abきつc")
+
+
+@dataclass
+class Pieces:
+    """A tokenizer that cuts texts made of WORDS into words, or into characters."""
+
+    vocabulary: Sequence[str]
+    sha256: str = ""
+
+    @property
+    def end_of_text_id(self) -> int:
+        return len(self.vocabulary)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.vocabulary) + 1
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[self.vocabulary.index(piece) for piece in self._cut(text)] for text in texts]
+
+    def _cut(self, text: str) -> list[str]:
+        pieces = []
+        while text:
+            pieces.append(next(piece for piece in self.vocabulary if text.startswith(piece)))
+            text = text[len(pieces[-1]) :]
+        return pieces
+
+
+class Table:
+    """A model whose next token depends on the last one: ln p stands in a table."""
+
+    def __init__(self, log_p: Tensor) -> None:
+        self.unembedding = log_p
+
+    def hidden_states(self, ids: Tensor, *, documents: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(ids, len(self.unembedding)).double()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return hidden @ self.unembedding
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=9), min_size=1, max_size=3),
+    st.lists(st.floats(0.05, 1), min_size=4, max_size=4),
+)
+def test_equal_likelihood_is_equal_bits_per_byte_whatever_the_tokens(
+    texts: list[list[str]], weights: list[float]
+) -> None:
+    """One model says words, the other spells the same words: the first character with the word's probability, the
+    second with certainty. Both find every text equally likely, and only its own bytes count: 2, 6 and 1 a word."""
+    log_p = torch.tensor(weights, dtype=torch.float64).log_softmax(0)  # of the words and of the end of the text
+    of_words = log_p.expand(4, 4)
+    impossible = torch.full((6, 6), -1e6, dtype=torch.float64)
+    spelled = impossible.clone()
+    for last in (1, 3, 4, 5):  # after b, つ, c and the end of a text, a word begins
+        spelled[last, [0, 2, 4, 5]] = log_p
+    spelled[0, 1] = spelled[2, 3] = 0.0
+    documents = [Document(text="".join(words), language="en", source="a", key="a") for words in texts]
+    results = []
+    for pieces, table in ((Pieces(WORDS), of_words), (Pieces(PIECES), spelled)):
+        with TemporaryDirectory() as directory:
+            pack(documents, pieces, Path(directory))  # pyright: ignore[reportArgumentType]
+            packed = PackedSource(Path(directory), name="a", language="en")
+            model: Any = Table(table)
+            results.append(bits_per_byte(model, ValidationSet(packed, seq_len=64)))
+    assert results[0].bits_per_byte == pytest.approx(results[1].bits_per_byte, rel=1e-9)
+    assert results[0].num_bytes == results[1].num_bytes == sum(len("".join(words).encode()) for words in texts)
+    nats = -sum(log_p[WORDS.index(word)].item() for words in texts for word in words)
+    assert results[0].bits_per_byte == pytest.approx(nats / math.log(2) / results[0].num_bytes)

@@ -20,9 +20,9 @@ def two_sample_test(real: Sequence[str], generated: Sequence[str]) -> Proportion
     """How often a classifier that has seen other texts of both kinds tells which one a text is (arXiv 1610.06545).
 
     50 % means indistinguishable to this classifier, logistic regression on hashed runs of one to three characters: it
-    sees spelling, vocabulary and turns of phrase, no plot, and with few texts not much of these. Texts come in pairs, a model's
-    and the real one that followed the same opening; both are in the same of five folds, each of which is judged by a
-    classifier that was fitted to the others. Real and generated texts must be equally long, or length gives them away.
+    sees spelling, vocabulary and turns of phrase, no plot, and with few texts not much of these. Texts come in pairs,
+    a model's and the real one that followed the same opening; both are in the same of five folds, each of which is
+    judged by a classifier that was fitted to the others. Both must be equally long, or length gives them away.
 
     Raises:
         ValueError: there are not as many texts of one kind as of the other, or fewer than five of each.

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tsumiki.doctor.messages import default_language
+from tsumiki.evaluate.judge import CRITERIA
 from tsumiki.evaluate.minimal_pairs import PARADIGMS
 
 Language = Literal["en", "ja"]
@@ -23,7 +24,7 @@ HEADINGS = {
     "judge": ("The judge: marks from 0 to 100", "審査役の点数（0〜100）"),
 }
 COLUMNS = {
-    "source": ("Text", "文"),
+    "text": ("Text", "文"),
     "bits_per_byte": ("bits/byte", "bits/byte"),
     "bits_per_character": ("bits/character", "bits/文字"),
     "end": ("nats at the end", "終わりの nats"),
@@ -38,6 +39,16 @@ COLUMNS = {
     "unigram": ("Frequency", "頻度だけ"),
     "shortness": ("Length", "長さだけ"),
     "all": ("all", "全体"),
+    "originality": ("originality", "独創性"),
+    "coherence": ("coherence", "一貫性"),
+    "grammar": ("grammar", "文法"),
+    "quality": ("quality", "できばえ"),
+    "texts": ("texts", "文の数"),
+}
+WRITERS = {
+    "model": ("the model", "モデル"),
+    "real": ("the story itself", "実物"),
+    "shuffled": ("the story, shuffled", "並べ替えた実物"),
 }
 METRICS = {
     "distinct_1": ("different words (characters)", "異なり率"),
@@ -78,6 +89,8 @@ def render(figures: Mapping[str, Any], console: Console, language: Language | No
                 console.print(TOLD_APART[chosen == "ja"].format(language=name, **texts["told_apart"]))
     if "minimal_pairs" in figures:
         _print(console, chosen, "pairs", _pairs(figures["minimal_pairs"], chosen))
+    if "judge" in figures:
+        _print(console, chosen, "judge", _marks(figures["judge"], chosen))
 
 
 def _print(console: Console, language: Language, heading: str, table: Table) -> None:
@@ -95,7 +108,7 @@ def _table(language: Language, columns: Iterable[str], **names: str) -> Table:
 
 
 def _bits(bits: Mapping[str, Any], language: Language) -> Table:
-    table = _table(language, ("source", "bits_per_byte", "bits_per_character", "end", "bytes"))
+    table = _table(language, ("text", "bits_per_byte", "bits_per_character", "end", "bytes"))
     for style, rows in (("bold", bits["languages"]), (None, bits["sources"])):
         for name, row in rows.items():
             numbers = (row["bits_per_byte"], row["bits_per_character"], row["end_of_text_nats"])
@@ -135,6 +148,15 @@ def _pairs(pairs: Mapping[str, Any], language: Language) -> Table:
                 controls = (f"{row[control]:.0%}" for control in ("unigram", "shortness"))
                 rule = rules[row["name"]][language == "ja"]
                 table.add_row(f"  {rule}", f"{row['accuracy']:.1%}", _interval(row), *controls)
+    return table
+
+
+def _marks(judge: Mapping[str, Any], language: Language) -> Table:
+    table = _table(language, ("text", *CRITERIA, "texts"))
+    for of_language, kinds in judge["languages"].items():
+        for kind, marks in kinds.items():
+            name = f"{of_language}, {WRITERS[kind][language == 'ja']}"
+            table.add_row(name, *(f"{marks[criterion]:.1f}" for criterion in CRITERIA), str(marks["texts"]))
     return table
 
 

@@ -1,0 +1,115 @@
+"""The whole evaluation of a small run: the file describes itself and can be repeated; mistakes are sentences."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tsumiki.data import SampleSource
+
+Command = Callable[..., Any]
+Evaluated = tuple[dict[str, Any], str]
+
+SMALL = ["--samples", "6", "--max-tokens", "30", "--max-bytes", "3000"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(run: Path, invoke: Command) -> Evaluated:
+    result = invoke("evaluate", run, *SMALL, "--lang", "ja", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    return json.loads((run / "evaluation.json").read_text(encoding="utf-8")), result.stdout
+
+
+def test_the_file_says_what_was_measured_and_how(evaluated: Evaluated, run: Path) -> None:
+    figures, _ = evaluated
+    assert figures["format"] == 1
+    assert figures["settings"]["samples"] == 6
+    assert figures["settings"]["seed"] == 0
+    assert figures["checkpoint"]["path"].endswith("run/checkpoints/step-000004")
+    assert len(figures["checkpoint"]["weights_sha256"]) == 64
+    assert [source["name"] for source in figures["held_out"]] == ["sample-en", "sample-ja"]
+
+
+def test_figures_are_by_language_source_and_position(evaluated: Evaluated) -> None:
+    bits = evaluated[0]["bits_per_byte"]
+    assert bits["languages"]["en"] == bits["sources"]["sample-en"]
+    assert [bucket["stop"] for bucket in bits["positions"]["sample-ja"]] == [32, 64, 96, 128]
+    assert bits["languages"]["en"]["bits_per_byte"] > bits["languages"]["ja"]["bits_per_byte"]
+
+
+def test_texts_stand_beside_real_ones(evaluated: Evaluated) -> None:
+    for texts in evaluated[0]["texts"].values():
+        assert texts["samples"] == 6
+        assert texts["generated"].keys() - texts["real"].keys() == {"ended", "invalid_utf8"}
+        assert texts["real"]["unclosed"] == 0
+        assert 0 <= texts["told_apart"]["low"] <= texts["told_apart"]["value"] <= texts["told_apart"]["high"] <= 1
+    held_out = {document.text for document in SampleSource(SampleSource.Config(language="ja")).documents("validation")}
+    assert {sample["opening"] + sample["real"] for sample in evaluated[0]["samples"]["ja"]} <= held_out
+
+
+def test_minimal_pairs_are_there_for_both_languages(evaluated: Evaluated) -> None:
+    pairs = evaluated[0]["minimal_pairs"]
+    assert len(pairs["paradigms"]) == 25
+    for language, total in pairs["languages"].items():
+        mine = [row for row in pairs["paradigms"] if row["language"] == language]
+        assert total["pairs"] == 200 * len(mine)
+        assert total["accuracy"] == pytest.approx(sum(row["accuracy"] for row in mine) / len(mine))
+        assert total["accuracy"] == pytest.approx(0.5, abs=0.1)  # nobody taught it any grammar
+
+
+def test_the_tables_are_in_the_language_that_was_asked_for(evaluated: Evaluated, run: Path) -> None:
+    assert "最小対" in evaluated[1]
+    assert "Minimal pairs" not in evaluated[1]
+    assert evaluated[1].rstrip().endswith("evaluation.json")
+
+
+def test_the_same_seed_gives_the_same_figures(evaluated: Evaluated, run: Path, invoke: Command) -> None:
+    result = invoke(
+        "evaluate", run, *SMALL, "--no-minimal-pairs", "--lang", "en", "-o", run / "again.json", "--device", "cpu"
+    )
+    again = json.loads((run / "again.json").read_text(encoding="utf-8"))
+    assert result.exit_code == 0
+    assert "Minimal pairs" not in result.stdout
+    for key in ("bits_per_byte", "texts", "samples", "checkpoint", "held_out"):
+        assert again[key] == evaluated[0][key]
+
+
+def test_a_model_by_itself_needs_text_and_takes_files(run: Path, tmp_path: Path, invoke: Command) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(run / "checkpoints/step-000004", model)
+    refused = invoke("evaluate", model, *SMALL)
+    assert refused.exit_code == 2
+    assert "name some with --data en=FILE" in refused.stderr
+    story = "The moth came to the lamp, and the lamp was warm. " * 4
+    lines = [json.dumps({"story": f"Day {number}. {story}"}) for number in range(3)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    result = invoke("evaluate", model, "--data", f"en={tmp_path / 'mine.jsonl'}", "--field", "story", *SMALL)
+    assert result.exit_code == 0, result.output
+    figures = json.loads((model / "evaluation.json").read_text(encoding="utf-8"))
+    assert figures["bits_per_byte"]["languages"].keys() == {"en"}
+    assert figures["bits_per_byte"]["languages"]["en"]["documents"] == 3
+    assert "memorised" not in figures["texts"]["en"]["generated"]
+    assert {row["language"] for row in figures["minimal_pairs"]["paradigms"]} == {"en"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "mine.txt"], "must name languages and files: en=FILE"),
+        (["--data", "en=nowhere.txt"], "There is no file 'nowhere.txt'"),
+        (["--window", "999"], "the model's context holds 128"),
+        (["--samples", "-1"], "samples is -1, but must be 0 or more"),
+        (["--judge"], "TSUMIKI_JUDGE_URL"),
+    ],
+)
+def test_mistakes(
+    run: Path, invoke: Command, arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TSUMIKI_JUDGE_URL", raising=False)
+    result = invoke("evaluate", run, *arguments)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
