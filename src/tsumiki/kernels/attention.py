@@ -1,6 +1,7 @@
 """Attention computed by PyTorch's fused kernels. `Eager` in `tsumiki.nn.attention` says what they must compute."""
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -185,9 +186,13 @@ class Varlen(Sdpa):
             longest,
             # FlashAttention counts the keys before the query's own.
             window_size=(-1 if visibility.window is None else visibility.window - 1, 0),
-            enable_gqa=q.shape[2] != k.shape[2],
+            **_VARLEN_GQA,
         )
         return out.unflatten(0, q.shape[:2])
+
+
+# From PyTorch 2.12 on, fewer key heads than query heads must be asked for; 2.11 takes them as they come.
+_VARLEN_GQA: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
 
 
 @dataclass(frozen=True)
