@@ -13,6 +13,7 @@ from tsumiki.interpret.heads import (
     induction_scores,
     learned_sink_scores,
     previous_token_scores,
+    repeated_texts,
     sink_share,
 )
 from tsumiki.models import GPTOSS, LanguageModel, build_model
@@ -21,9 +22,18 @@ IDS = torch.randint(0, 263, (31,), generator=torch.Generator().manual_seed(2)).t
 
 
 def test_the_model_built_by_hand_has_an_induction_head(induction_model: LanguageModel) -> None:
-    scores = induction_scores(induction_model, start=0)
+    (text,) = repeated_texts(induction_model, number=1)
+    scores = induction_scores(record(induction_model, text).attention)
     assert scores[1, 0].item() == 1.0
     assert scores[0, 0].item() < 0.01
+
+
+def test_a_repeated_text_holds_different_tokens_twice(induction_model: LanguageModel) -> None:
+    for text in repeated_texts(induction_model, length=32):
+        assert len(text) == 21  # what fits into the context
+        assert text[0] == 0
+        assert text[1:11] == text[11:]
+        assert sorted(text[1:11]) == list(range(1, 11))
 
 
 def test_its_first_block_reads_the_token_before(induction_model: LanguageModel) -> None:
@@ -44,7 +54,8 @@ def test_a_random_model_is_at_chance(seed: int) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(0.1)  # as training begins
-    scores = induction_scores(model, start=0, length=32)
+    texts = repeated_texts(model, length=32)
+    scores = torch.stack([induction_scores(record(model, text).attention) for text in texts]).mean(dim=0)
     chance = even_induction_score(32)
     assert chance == pytest.approx(0.02095, abs=1e-5)
     torch.testing.assert_close(scores, torch.full_like(scores, chance), rtol=0.1, atol=0)

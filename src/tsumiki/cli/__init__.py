@@ -3,7 +3,7 @@
 import typer
 
 import tsumiki
-from tsumiki.cli import demo, doctor, evaluate, exchange, generate, harness, plan, publish, tokenizer, train
+from tsumiki.cli import demo, doctor, evaluate, exchange, generate, harness, inspect, plan, publish, tokenizer, train
 from tsumiki.cli.terminal import Commands, use_utf8
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ app.command()(train.train)
 app.command()(doctor.doctor)
 app.command()(generate.generate)
 app.command()(evaluate.evaluate)
+app.command()(inspect.inspect)
 app.command()(harness.eval_harness)
 app.command()(exchange.export)
 app.command()(publish.publish)

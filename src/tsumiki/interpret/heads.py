@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tsumiki.interpret.recording import record
+from tsumiki.data import Tokenizer
 from tsumiki.models import LanguageModel
 
 SINK_THRESHOLD = 0.3
@@ -35,37 +35,34 @@ def sink_share(attention: Tensor) -> float:
     return (first_token_scores(attention) > SINK_THRESHOLD).double().mean().item()
 
 
-def induction_scores(
-    model: LanguageModel,
-    *,
-    start: int,
-    exclude: frozenset[int] = frozenset(),
-    length: int = 32,
-    texts: int = 4,
-    seed: int = 0,
-) -> Tensor:
-    """mean over the second half of A[t, t - n + 1] on a text r r: n random tokens, and the same again.
-
-    A head that looks for the token that followed the present one last time, and so can repeat what it has seen once,
-    scores 1 (arXiv 2209.11895). A head that reads everything evenly scores the mean of 1 / (t + 1).
+def repeated_texts(
+    model: LanguageModel, tokenizer: Tokenizer | None = None, *, length: int = 32, number: int = 4, seed: int = 0
+) -> list[list[int]]:
+    """Texts r r behind the token that begins a document: different random tokens, and the same again.
 
     Args:
-        start: the token that begins a document.
-        exclude: tokens not to be drawn, such as special ones.
-        length: n; no more than what fits into the context and the vocabulary. All n tokens are different.
-        texts: over how many texts to average.
-        seed: of the texts.
+        tokenizer: says which token begins a document, and which are special and not drawn; 0 and none without one.
+        length: tokens of r; no more than what fits into the context and the vocabulary.
+        number: how many texts.
+        seed: of the tokens.
     """
-    drawable = torch.tensor(sorted(set(range(model.config.vocab_size)) - exclude - {start}))
+    start, special = (0, frozenset[int]()) if tokenizer is None else (tokenizer.end_of_text_id, tokenizer.special_ids)
+    drawable = torch.tensor(sorted(set(range(model.config.vocab_size)) - special - {start}))
     n = min(length, (model.config.max_seq_len - 1) // 2, len(drawable))
     generator = torch.Generator().manual_seed(seed)
-    scores = []
-    for _ in range(texts):
-        half = drawable[torch.randperm(len(drawable), generator=generator)[:n]].tolist()
-        attention = record(model, [start, *half, *half]).attention
-        queries = torch.arange(n + 1, 2 * n + 1)
-        scores.append(attention[..., queries, queries - n + 1].mean(dim=-1))
-    return torch.stack(scores).mean(dim=0)
+    halves = [drawable[torch.randperm(len(drawable), generator=generator)[:n]].tolist() for _ in range(number)]
+    return [[start, *half, *half] for half in halves]
+
+
+def induction_scores(attention: Tensor) -> Tensor:
+    """mean over the second half of A[t, t - n + 1], on a text of `repeated_texts`, of n tokens and the same again.
+
+    A head that looks for what followed the present token last time, and so can repeat what it has seen once, scores 1
+    (arXiv 2209.11895). A head that reads everything evenly scores the mean of 1 / (t + 1).
+    """
+    n = (attention.shape[-1] - 1) // 2
+    queries = torch.arange(n + 1, 2 * n + 1)
+    return attention[..., queries, queries - n + 1].mean(dim=-1)
 
 
 def even_induction_score(length: int) -> float:
