@@ -18,7 +18,7 @@ MIXTURES = [
     for family, case in (("gpt2", CASES[1]), ("gpt_oss", CASES[-1]))
 ]
 every_mixture = pytest.mark.parametrize("case", MIXTURES, ids=lambda case: case.name)
-every_spelling = pytest.mark.parametrize("experts", ["eager", "grouped"])
+every_spelling = pytest.mark.parametrize("experts", ["eager", "grouped", "dense"])
 
 
 def mixture(experts: str, config=MIXTURES[-1].config, *, dtype=torch.float64):
@@ -57,8 +57,9 @@ def test_a_saved_mixture_computes_the_same(case: Case, tmp_path) -> None:
 
 
 @every_mixture
-def test_grouped_computes_what_eager_computes(case: Case) -> None:
-    models = [mixture(experts, case.config) for experts in ("eager", "grouped")]
+@pytest.mark.parametrize("experts", ["grouped", "dense"])
+def test_every_spelling_computes_what_eager_computes(case: Case, experts: str) -> None:
+    models = [mixture(experts, case.config) for experts in ("eager", experts)]
     ids = tokens()
     losses = []
     for model in models:

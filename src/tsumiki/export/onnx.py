@@ -48,7 +48,10 @@ class GrowingCache:
 
     layers: list[GrowingLayer]
     length: int = 0
-    aligned: bool = False
+
+    def advance(self, num_tokens: int, *, aligned: bool) -> bool:
+        """Nothing to count; positions may be padding, so the cache is never known to be aligned."""
+        return False
 
 
 class Step(nn.Module):

@@ -21,6 +21,7 @@ from torch.nn.attention.flex_attention import (
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from tsumiki.kernels.reduction import Reduction
 from tsumiki.nn.attention import AttentionBackend, AttentionContext, Eager, Mask, dense_visibility
 
 
@@ -264,5 +265,7 @@ def _compiled_flex() -> Callable[..., Any]:
     return torch.compile(flex_attention)
 
 
-BACKENDS: dict[str, AttentionBackend] = {backend.name: backend for backend in (Eager(), Sdpa(), Varlen(), Flex())}
+BACKENDS: dict[str, AttentionBackend] = {
+    backend.name: backend for backend in (Eager(), Sdpa(), Varlen(), Flex(), Reduction())
+}
 """Name in a configuration -> how attention is computed."""

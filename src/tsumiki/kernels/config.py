@@ -15,15 +15,16 @@ class BackendConfig:
     Args:
         attention: `eager`; `sdpa`, PyTorch's scaled_dot_product_attention; `varlen`, the same and packed documents by
             FlashAttention for sequences of many lengths, on a GPU in half precision; `flex`, FlexAttention (arXiv
-            2412.05496).
+            2412.05496); `reduction`, products and sums for one query a row.
         activation: `eager`, or `torch` with PyTorch's own SiLU.
-        experts: of a mixture of experts: `eager`, or `grouped`, with the tokens sorted by expert.
+        experts: of a mixture of experts: `eager`; `grouped`, with the tokens sorted by expert; or `dense`, every expert
+            for every token.
         cross_entropy: `eager`; `torch` with PyTorch's own; or `chunked`, which never holds all logits at once.
     """
 
     attention: str = "sdpa"
     activation: Literal["eager", "torch"] = "torch"
-    experts: Literal["eager", "grouped"] = "grouped"
+    experts: Literal["eager", "grouped", "dense"] = "grouped"
     cross_entropy: Literal["eager", "torch", "chunked"] = "torch"
 
     def __post_init__(self) -> None:

@@ -62,7 +62,9 @@ class _ChunkedSum(torch.autograd.Function):
         # and dz / dy = 1 - (z / c)². A token without a target adds nothing to either.
         rows = max(1, LOGITS_AT_ONCE // len(unembedding))
         nats, hidden_gradients = [], []
-        unembedding_gradient = torch.zeros_like(unembedding, dtype=torch.promote_types(unembedding.dtype, torch.float32))
+        unembedding_gradient = torch.zeros_like(
+            unembedding, dtype=torch.promote_types(unembedding.dtype, torch.float32)
+        )
         for hidden_NE, targets_N in zip(hidden.split(rows), targets.split(rows), strict=True):
             real_N1 = (targets_N != IGNORE).unsqueeze(1)
             targets_N1 = targets_N.unsqueeze(1).clamp(min=0)

@@ -24,5 +24,16 @@ def grouped(x: Float[Tensor, "N E"], routing: Routing, experts: ModuleList) -> F
     return (routing.weights[:, :, None] * results_NAE).sum(dim=1).to(x.dtype)
 
 
-EXPERTS: dict[str, RunExperts] = {"eager": each_expert_in_turn, "grouped": grouped}
+def dense(x: Float[Tensor, "N E"], routing: Routing, experts: ModuleList) -> Float[Tensor, "N E"]:
+    """Σ_x p_nx expert_x(x_n) over all experts, with p = 0 for those that were not chosen.
+
+    X / A times the work, but no shape depends on where the tokens go, so that a step can be compiled or captured whole.
+    For the few tokens of a decoding step.
+    """
+    shares_NX = torch.zeros_like(routing.logits, dtype=x.dtype).scatter(1, routing.chosen, routing.weights)
+    results_NXE = torch.stack([expert(x) for expert in experts], dim=1)
+    return (shares_NX[:, :, None] * results_NXE).sum(dim=1)
+
+
+EXPERTS: dict[str, RunExperts] = {"eager": each_expert_in_turn, "grouped": grouped, "dense": dense}
 """Name in a configuration -> how a mixture computes its experts."""

@@ -131,14 +131,16 @@ class LanguageModel(nn.Module, ABC):
 
     def logits(self, hidden: Float[Tensor, "*batch E"]) -> Float[Tensor, "*batch V"]:
         """Hidden states times the unembedding, capped where the configuration says so."""
-        logits = hidden @ self.unembedding.T
+        logits = hidden @ self.unembedding.T if self.head is None else self.head(hidden)
         cap = self.config.logit_softcap
         return logits if cap is None else softcap(logits, cap)
 
     @property
     def unembedding(self) -> Float[Tensor, "V E"]:
         """The head's weight; the embedding's where both are tied."""
-        return (self.embedding if self.head is None else self.head).get_parameter("weight")
+        weight = (self.embedding if self.head is None else self.head).weight
+        assert isinstance(weight, Tensor)
+        return weight
 
     def loss(
         self,
@@ -219,8 +221,7 @@ class LanguageModel(nn.Module, ABC):
         elif positions is None:
             positions = torch.arange(seen, num_tokens, device=ids.device).expand(ids.shape)
         if cache is not None:
-            aligned = cache.aligned = cache.aligned and aligned
-            cache.length = num_tokens
+            aligned = cache.advance(ids.shape[1], aligned=aligned)
         rotation = None
         if self.rope is not None:
             rotation = Rotation(*map(materialise, self.rope.rotation(positions.clamp(min=EMPTY + 1))))

@@ -122,6 +122,19 @@ class KVCache:
             for window in windows
         ]
 
+    def advance(self, num_tokens: int, *, aligned: bool) -> bool:
+        """Count a step's tokens before the layers store them.
+
+        Args:
+            aligned: the step itself holds no padding.
+
+        Returns:
+            Whether that is true of the whole cache.
+        """
+        self.length += num_tokens
+        self.aligned = self.aligned and aligned
+        return self.aligned
+
     @property
     def num_bytes(self) -> int:
         """Memory of the keys and values, in bytes."""
