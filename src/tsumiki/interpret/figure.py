@@ -6,23 +6,23 @@ from torch import Tensor
 
 from tsumiki.interpret.trace import Trace
 
-CELL, LABEL, GAP, TITLE = 14, 64, 14, 18
+CELL, GAP, TITLE, FONT_SIZE = 14, 14, 18, 10
 FONT = "'Noto Sans CJK JP', 'Noto Sans JP', 'Hiragino Sans', 'Yu Gothic', sans-serif"
 
 
 def head_figure(trace: Trace, layer: int, head: int) -> str:
     """One head's weights: a row is a token that reads, a column one that is read. Layer and head count from 0."""
-    size = CELL * len(trace.ids)
+    size, margin = CELL * len(trace.ids), FONT_SIZE * max(map(len, trace.labels)) + GAP
     parts = [
         *(
-            f'<text x="{LABEL - 4}" y="{LABEL + CELL * row + 11}" text-anchor="end">{escape(label)}</text>'
-            f'<text transform="translate({LABEL + CELL * row + 11} {LABEL - 4}) rotate(-90)">{escape(label)}</text>'
+            f'<text x="{margin - 4}" y="{margin + CELL * row + 11}" text-anchor="end">{escape(label)}</text>'
+            f'<text transform="translate({margin + CELL * row + 11} {margin - 4}) rotate(-90)">{escape(label)}</text>'
             for row, label in enumerate(trace.labels)
         ),
-        *cells(trace.attention[layer, head], LABEL, LABEL, CELL),
-        f'<rect x="{LABEL}" y="{LABEL}" width="{size}" height="{size}" fill="none" stroke="#999"/>',
+        *cells(trace.attention[layer, head], margin, margin, CELL),
+        f'<rect x="{margin}" y="{margin}" width="{size}" height="{size}" fill="none" stroke="#999"/>',
     ]
-    return _svg(LABEL + size + GAP, LABEL + size + GAP, parts)
+    return _svg(margin + size + GAP, margin + size + GAP, parts)
 
 
 def all_heads_figure(trace: Trace, *, size: int = 120) -> str:
@@ -52,6 +52,6 @@ def cells(weights: Tensor, x: float, y: float, size: float) -> list[str]:
 def _svg(width: float, height: float, parts: list[str]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="{FONT}" font-size="10">\n'
+        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="{FONT}" font-size="{FONT_SIZE}">\n'
         f'<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
