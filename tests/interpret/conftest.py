@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from tsumiki.config import parse
 from tsumiki.data import Document, Tokenizer
 from tsumiki.data.tokenizer import train_tokenizer
 from tsumiki.kernels import BackendConfig
-from tsumiki.models import GPT2, LanguageModel, ModelConfig, build_model
+from tsumiki.models import GPT2, LanguageModel, ModelConfig, build_model, save_model
 from tsumiki.nn.attention import GroupedQueryAttention
 from tsumiki.nn.feed_forward import GeluFeedForward
 
@@ -102,3 +103,15 @@ def induction_model() -> LanguageModel:
         weights["layers.0.attention.q_proj.weight"][-1].zero_()
         weights["norm.weight"].fill_(1)
     return model
+
+
+@pytest.fixture(scope="session")
+def run(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two checkpoints."""
+    run_dir = tmp_path_factory.mktemp("inspect") / "run"
+    for step, seed in ((10, 1), (200, 2)):
+        checkpoint = run_dir / f"checkpoints/step-{step:06d}"
+        checkpoint.mkdir(parents=True)
+        save_model(build("sinks", seed=seed), checkpoint)
+        tokenizer.save(checkpoint / "tokenizer.json")
+    return run_dir

@@ -19,7 +19,6 @@ from tsumiki.interpret import Trace, load_trace, record
 from tsumiki.interpret.figure import all_heads_figure, head_figure
 from tsumiki.interpret.findings import examine, highest_scores
 from tsumiki.interpret.page import page
-from tsumiki.models import save_model
 
 PROMPT = "むかし、猫がいた。"
 
@@ -29,18 +28,6 @@ def invoke(*arguments: str | Path) -> Any:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
-
-
-@pytest.fixture(scope="module")
-def run(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with two checkpoints."""
-    run_dir = tmp_path_factory.mktemp("inspect") / "run"
-    for step, seed in ((10, 1), (200, 2)):
-        checkpoint = run_dir / f"checkpoints/step-{step:06d}"
-        checkpoint.mkdir(parents=True)
-        save_model(build("sinks", seed=seed), checkpoint)
-        tokenizer.save(checkpoint / "tokenizer.json")
-    return run_dir
 
 
 @pytest.fixture(scope="module")
