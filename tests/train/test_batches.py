@@ -11,6 +11,7 @@ import torch
 from tsumiki.data import TrainingStream, prepare
 from tsumiki.train import RunConfig
 from tsumiki.train.batches import AHEAD, Batches
+from tsumiki.train.distributed import World
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 def test_batches_are_those_of_the_stream_from_any_step_on(stream: TrainingStream) -> None:
     expected = [stream.batch(step, 5) for step in range(7, 7 + 2 * AHEAD)]
-    with closing(Batches(stream, 5, first=7, pin=False)) as batches:
+    with closing(Batches(stream, 5, first=7, world=World(), pin=False)) as batches:
         for batch in expected:
             made = batches.next()
             assert torch.equal(made.rows.ids, batch.ids)
@@ -40,15 +41,15 @@ def test_batches_are_those_of_the_stream_from_any_step_on(stream: TrainingStream
 def test_what_goes_wrong_in_the_thread_is_raised_by_its_step(
     stream: TrainingStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = stream.batch
+    sound = stream.rows
 
-    def torn(step: int, batch_size: int) -> object:
-        if step == 2:
+    def torn(rows: range) -> object:
+        if rows.start == 2 * 5:
             raise OSError("the disk is gone")
-        return sound(step, batch_size)
+        return sound(rows)
 
-    monkeypatch.setattr(stream, "batch", torn)
-    with closing(Batches(stream, 5, first=0, pin=False)) as batches:
+    monkeypatch.setattr(stream, "rows", torn)
+    with closing(Batches(stream, 5, first=0, world=World(), pin=False)) as batches:
         batches.next()
         batches.next()
         with pytest.raises(OSError, match="the disk is gone") as caught:
@@ -59,7 +60,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_by_its_step(
 def test_waiting_is_counted(stream: TrainingStream, monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([100.0, 107.0])
     monkeypatch.setattr("tsumiki.train.batches.perf_counter", lambda: next(moments))
-    with closing(Batches(stream, 5, first=0, pin=False)) as batches:
+    with closing(Batches(stream, 5, first=0, world=World(), pin=False)) as batches:
         batches.next()
         assert batches.waited() == 7.0
         assert batches.waited() == 0.0
@@ -68,17 +69,17 @@ def test_waiting_is_counted(stream: TrainingStream, monkeypatch: pytest.MonkeyPa
 def test_closing_does_not_make_the_batches_that_nobody_wants(
     stream: TrainingStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, sound, go_on = [], stream.batch, threading.Event()
+    made, sound, go_on = [], stream.rows, threading.Event()
 
-    def slow(step: int, batch_size: int) -> object:
-        if step > 0:
+    def slow(rows: range) -> object:
+        if rows.start > 0:
             go_on.wait()
-        made.append(step)
-        return sound(step, batch_size)
+        made.append(rows.start)
+        return sound(rows)
 
-    monkeypatch.setattr(stream, "batch", slow)
-    batches = Batches(stream, 5, first=0, pin=False)
+    monkeypatch.setattr(stream, "rows", slow)
+    batches = Batches(stream, 5, first=0, world=World(), pin=False)
     batches.next()
     threading.Timer(0.05, go_on.set).start()
     batches.close()
-    assert made == [0, 1]
+    assert made == [0, 5]

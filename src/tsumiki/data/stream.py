@@ -71,7 +71,7 @@ class TrainingStream:
         """Any rows of the table: of w processes, process p may take `range(s·B + p, (s + 1)·B, w)`."""
         ids, targets = np.empty((2, len(rows), self.seq_len), dtype=np.int64)
         contents = []
-        chosen = [self._mixture.locate(row) for row in rows]
+        chosen = self._locate(rows)
         for place, (source, row) in enumerate(chosen):
             tokens, documents = self._texts[source].read(row * self.seq_len, self.seq_len + 1)
             ids[place], targets[place] = tokens[:-1], tokens[1:]
@@ -86,6 +86,13 @@ class TrainingStream:
             languages=tuple(self.sources[source].language for source, _ in chosen),
             contents=tuple(contents),
         )
+
+    def languages(self, rows: range) -> list[str]:
+        """The language of each of these rows, without reading them."""
+        return [self.sources[source].language for source, _ in self._locate(rows)]
+
+    def _locate(self, rows: range) -> list[tuple[int, int]]:
+        return [self._mixture.locate(row) for row in rows]
 
 
 class _EndlessText:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from tsumiki.data import Batch, TrainingStream
-from tsumiki.nn.loss import IGNORE
+from tsumiki.train.distributed import World
 
 AHEAD = 4
 """How many batches are kept ready."""
@@ -18,8 +18,8 @@ class StepBatch:
     """What a step trains on.
 
     Args:
-        rows: in the CPU's memory; pinned, if a GPU is to fetch it without waiting.
-        tokens: how many targets of each language the step sees.
+        rows: this process's part of the batch, in the CPU's memory; pinned, if a GPU is to fetch it without waiting.
+        tokens: how many targets of each language the whole batch has.
     """
 
     rows: Batch
@@ -27,7 +27,7 @@ class StepBatch:
 
     @property
     def num_targets(self) -> int:
-        """Targets of all languages."""
+        """Targets of the whole batch."""
         return sum(self.tokens.values())
 
 
@@ -39,14 +39,16 @@ class Batches:
 
     Args:
         stream: where the rows come from.
-        batch_size: rows a step.
+        batch_size: rows a step, of all processes.
         first: the step that the first batch is for.
+        world: the processes that share each batch.
         pin: copy the tensors to pinned memory, from where a GPU fetches them while it computes.
     """
 
-    def __init__(self, stream: TrainingStream, batch_size: int, *, first: int, pin: bool) -> None:
+    def __init__(self, stream: TrainingStream, batch_size: int, *, first: int, world: World, pin: bool) -> None:
         self._stream = stream
         self._batch_size = batch_size
+        self._world = world
         self._pin = pin
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
         self._ahead: deque[Future[StepBatch]] = deque()
@@ -56,20 +58,21 @@ class Batches:
     def next(self) -> StepBatch:
         """The next step's batch, which is ready unless the thread is too slow."""
         while len(self._ahead) < AHEAD:
-            self._ahead.append(self._thread.submit(self.of_step, self._next_step))
+            self._ahead.append(self._thread.submit(self._of_step, self._next_step))
             self._next_step += 1
         started = perf_counter()
         batch = self._ahead.popleft().result()
         self._waited += perf_counter() - started
         return batch
 
-    def of_step(self, step: int) -> StepBatch:
-        """Any step's batch. Not while the thread may be making one: the stream serves one caller at a time."""
-        rows = self._stream.batch(step, self._batch_size)
-        tokens: Counter[str] = Counter()
-        for language, count in zip(rows.languages, (rows.targets.numpy() != IGNORE).sum(axis=1).tolist(), strict=True):
-            tokens[language] += count
-        return StepBatch(pinned(rows) if self._pin else rows, dict(tokens))
+    def _of_step(self, step: int) -> StepBatch:
+        whole = range(step * self._batch_size, (step + 1) * self._batch_size)
+        rows = self._stream.rows(self._world.share(whole))
+        tokens = Counter(self._stream.languages(whole))
+        return StepBatch(
+            rows=pinned(rows) if self._pin else rows,
+            tokens={language: count * self._stream.seq_len for language, count in tokens.items()},  # no padding
+        )
 
     def waited(self) -> float:
         """For how many seconds `next` has waited since this was last asked."""

@@ -1,7 +1,8 @@
 """Checkpoints: what training can be continued from, bit for bit, and what can be used as a model.
 
 A checkpoint is a directory `checkpoints/step-000300/` that stands for itself: the model (what `save_model` writes),
-the optimizer (`optimizer.safetensors`), the tokenizer, the doctor's receipt, and `state.json` with the step, the tokens
+the optimizer (`optimizer.safetensors`; several files where processes hold parts of it, see
+`tsumiki.train.shards`), the tokenizer, the doctor's receipt, and `state.json` with the step, the tokens
 seen and the SHA-256 of every other file. `evaluation.json` joins it once that step was evaluated. Nothing in it can run
 code.
 
@@ -24,15 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from tsumiki.doctor import require_receipt
 from tsumiki.errors import UserError
 from tsumiki.models import LanguageModel, load_model, save_model
-from tsumiki.models.artefact import read_tensors
+from tsumiki.train.distributed import World, like
 from tsumiki.train.optimizer import Optimizer
+from tsumiki.train.shards import StoredTensors, write_part
 
-OPTIMIZER = "optimizer.safetensors"
+OPTIMIZER = "optimizer"
 STATE = "state.json"
 EVALUATION = "evaluation.json"
 
@@ -71,10 +72,12 @@ class Checkpoints:
     Args:
         run_dir: they live in its `checkpoints/`.
         keep_last: how many of the latest to keep; the best is kept besides.
+        world: the processes that write them together, into the same directory.
     """
 
-    def __init__(self, run_dir: Path, *, keep_last: int) -> None:
+    def __init__(self, run_dir: Path, *, keep_last: int, world: World | None = None) -> None:
         self.run_dir = run_dir
+        self.world = world or World()
         self.directory = run_dir / "checkpoints"
         self.keep_last = keep_last
 
@@ -102,10 +105,13 @@ class Checkpoints:
         losses = {path: read_json(path / EVALUATION)["loss"] for path in self.all() if (path / EVALUATION).is_file()}
         return min(losses, key=losses.__getitem__, default=None)
 
-    def save(self, progress: Progress, model: LanguageModel, optimizer: Optimizer, files: Mapping[str, bytes]) -> Path:
-        """Write a checkpoint, then delete those that need not be kept.
+    def save(
+        self, progress: Progress, model: LanguageModel | None, optimizer: Optimizer, files: Mapping[str, bytes]
+    ) -> Path:
+        """Write a checkpoint, then delete those that need not be kept. All processes call it, with their own optimizer.
 
         Args:
+            model: with its whole weights; only the leading process needs it.
             files: further files to put in, by name: the tokenizer, the doctor's receipt.
 
         Raises:
@@ -115,28 +121,43 @@ class Checkpoints:
         final = self.at(progress.step)
         partial = final.with_name(f".{final.name}")
         try:
-            partial.mkdir(parents=True)
-            save_model(model, partial)
-            save_file(optimizer.state_tensors(), partial / OPTIMIZER)
-            for name, content in files.items():
-                (partial / name).write_bytes(content)
-            hashes = {path.name: sha256(path) for path in sorted(partial.iterdir())}
-            write_json(partial / STATE, {**asdict(progress), "sha256": hashes})
-            for path in (*partial.iterdir(), partial):
-                synchronise(path)
-            partial.rename(final)
-            synchronise(self.directory)
+            with self.world.together():
+                if self.world.leads:
+                    partial.mkdir(parents=True)
+            with self.world.together():
+                written = write_part(optimizer.state_tensors(), partial, OPTIMIZER, self.world)
+                if written is not None:
+                    synchronise(written)
+                if model is not None:
+                    save_model(model, partial)
+            with self.world.together():
+                if self.world.leads:
+                    self._finish(partial, final, progress, files)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(partial, ignore_errors=True)
             raise UserError(
                 f"Checkpoint {final.name} could not be written: {reason(error)}. {self.last_good()} "
                 "Mend the cause, then resume the training."
             ) from error
-        self._delete_old()
+        finally:
+            if self.world.leads:
+                shutil.rmtree(partial, ignore_errors=True)
+        if self.world.leads:
+            self._delete_old()
         return final
 
+    def _finish(self, partial: Path, final: Path, progress: Progress, files: Mapping[str, bytes]) -> None:
+        """Complete what all processes have written, make it last, and give it its name."""
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        hashes = {path.name: sha256(path) for path in sorted(partial.iterdir())}
+        write_json(partial / STATE, {**asdict(progress), "sha256": hashes})
+        for path in (*partial.iterdir(), partial):
+            synchronise(path)
+        partial.rename(final)
+        synchronise(self.directory)
+
     def restore(self, path: Path, model: LanguageModel, optimizer: Optimizer) -> Progress:
-        """Give model and optimizer the state that a checkpoint holds.
+        """Give model and optimizer the state that a checkpoint holds; each process takes its part.
 
         Raises:
             UserError: "The checkpoint '...' is damaged: optimizer.safetensors is not what was saved. ...", or its
@@ -145,8 +166,11 @@ class Checkpoints:
         state = self._verified(path)
         require_receipt(path, model)
         # Copied, not adopted: fp32 sums may depend on how the memory is aligned, and a file's is aligned otherwise.
-        model.load_state_dict(load_model(path).state_dict())
-        optimizer.load_state_tensors(read_tensors(path / OPTIMIZER))
+        weights, moments = load_model(path).state_dict(), StoredTensors(path, OPTIMIZER)
+        model.load_state_dict({name: like(weights[name], part) for name, part in model.state_dict().items()})
+        optimizer.load_state_tensors(
+            {name: like(moments[name], part) for name, part in optimizer.state_tensors().items()}
+        )
         return Progress(step=state["step"], seconds=state["seconds"], tokens=state["tokens"])
 
     def remove_unfinished(self) -> None:

@@ -39,13 +39,15 @@ class TrainConfig:
 
     Args:
         steps: updates in all.
-        batch_size: rows of `seq_len` tokens that an update sees.
-        micro_batch_size: rows computed at once, a divisor of `batch_size`; fewer need less memory and give the same
-            update. None: all of them.
+        batch_size: rows of `seq_len` tokens that an update sees, in all processes together.
+        micro_batch_size: rows that a process computes at once, a divisor of its rows; fewer need less memory and give
+            the same update. None: all of them.
         seq_len: tokens a row.
         optimizer, schedule: see `tsumiki.train.optimizer` and `tsumiki.train.schedule`.
         clip_norm: highest norm of the whole gradient; None leaves it as it is (its norm is reported all the same).
         precision: `fp32`, or `bf16` for matrix products in bfloat16 by autocast; weights and optimizer stay fp32.
+        parallel: what several processes do that `torchrun` started: `ddp`, each holds the model and computes a part of
+            the batch, or `fsdp`, each also holds only a part of the model. See `tsumiki.train.distributed`.
         compile: compute the loss through `torch.compile`.
         seed: of the initial weights, the order of the data, and dropout.
         log_every: steps between two lines of metrics.
@@ -65,6 +67,7 @@ class TrainConfig:
     schedule: Annotated[ScheduleConfig, OneOf(SCHEDULES, tag="kind")] = WarmupStableDecay.Config()
     clip_norm: float | None = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
     seed: int = 0
     log_every: int = 10

@@ -97,6 +97,11 @@ def make_display() -> Display:
     return Display(Console(highlight=False, force_terminal=False, no_color=True, width=100))
 
 
+def silent() -> Display:
+    """A display that shows nothing."""
+    return Display(Console(quiet=True))
+
+
 def in_words(figures: Mapping[str, Any], seconds_left: float) -> str:
     """A line of metrics for people: "loss 3.412  1,234 tok/s  3:12 left  0.8 GB"."""
     return "  ".join(

@@ -9,6 +9,7 @@ found out then, up to `log_every` steps late; but a checkpoint is never written 
 import functools
 import itertools
 import math
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
@@ -24,18 +25,19 @@ from tsumiki.data import Batch, PackedSource, PreparedData, TrainingStream, Vali
 from tsumiki.errors import UserError
 from tsumiki.evaluate.bits_per_byte import BitsPerByte, by_language
 from tsumiki.generate import Completion, Sampling
-from tsumiki.generate.load import choose_device
 from tsumiki.models import LanguageModel, build_model
-from tsumiki.nn.feed_forward import Routing
+from tsumiki.nn.feed_forward import MixtureOfExperts, Routing
 from tsumiki.train.batches import Batches
+from tsumiki.train.capture import Captured
 from tsumiki.train.checkpoint import EVALUATION, Checkpoints, Progress, write_json
 from tsumiki.train.config import RunConfig, TrainConfig
-from tsumiki.train.display import Display, make_display
+from tsumiki.train.display import Display, make_display, silent
+from tsumiki.train.distributed import Parallel, Replicas, World, build_parallel, join, leave
 from tsumiki.train.experts import collapse_warnings, load_figures, step_load
 from tsumiki.train.gate import alarms, examine
 from tsumiki.train.manifest import describe_session
 from tsumiki.train.memory import peak_memory
-from tsumiki.train.metrics import Metrics
+from tsumiki.train.metrics import Metrics, Unwritten
 from tsumiki.train.optimizer import Optimizer, build_optimizer, clip_gradients
 from tsumiki.train.run_directory import check_may_begin, check_may_continue, check_same_data, write_run
 from tsumiki.train.schedule import build_schedule
@@ -75,48 +77,84 @@ def train(
         device: such as `cpu` or `cuda`; the GPU if there is one.
         display: who shows what happens; what suits standard output if left out.
 
+    Where `torchrun` started several processes, each of them calls this, and together they train one model. The first
+    one writes and speaks for all; `run_dir` is the same directory for all.
+
     Raises:
         UserError: the model is not sound, the configuration does not fit the data or the run, the loss is no number any
-            more, a checkpoint is damaged or cannot be written.
+            more, a checkpoint is damaged or cannot be written, or another process is gone.
         Interrupted: Ctrl-C or SIGTERM; everything was saved first.
     """
-    device = choose_device(device)
-    display = display or make_display()
-    checkpoints = Checkpoints(run_dir, keep_last=config.train.keep_last)
-    if resume:
-        check_may_continue(run_dir, config, checkpoints.last_step)
-    else:
-        check_may_begin(run_dir)
+    world, device = join(device)
+    parallel = build_parallel(config.train.parallel, world)
+    display = display or (make_display() if world.leads else silent())
+    checkpoints = Checkpoints(run_dir, keep_last=config.train.keep_last, world=world)
+    with closing(display), world.losing_nobody(f"Go on with: tsumiki train --resume {run_dir}"):
+        with world.together():
+            check_shares(config.train, world)
+            if resume:
+                check_may_continue(run_dir, config, checkpoints.last_step)
+            else:
+                check_may_begin(run_dir)
+        with world.leader_first():
+            data = prepare(config.data, config.tokenizer, progress=display.preparing)
+        for warning in data.warnings:
+            display.warn(warning)
 
-    data = prepare(config.data, config.tokenizer, progress=display.preparing)
-    for warning in data.warnings:
-        display.warn(warning)
-    check_vocabulary(config, data)
-    model = build_model(config.model, backend=config.backend, seed=config.train.seed, device=device)
-    if skip_doctor:
-        display.warn("the doctor was skipped, so nothing is known about this model. The manifest says so.")
-    diagnosis = None if skip_doctor else examine(model, data, display)
+        with world.together():
+            check_vocabulary(config, data)
+            model = build_model(config.model, backend=config.backend, seed=config.train.seed, device=device)
+            diagnosis = examine(model, data, display) if world.leads and not skip_doctor else None
+        if skip_doctor:
+            display.warn("the doctor was skipped, so nothing is known about this model. The manifest says so.")
 
-    optimizer = build_optimizer(config.train.optimizer, model.named_parameters())
-    progress = Progress()
-    if resume:
-        check_same_data(run_dir, data)
-        checkpoints.remove_unfinished()
-        if checkpoints.last is not None:
-            progress = checkpoints.restore(checkpoints.last, model, optimizer)
-            display.say(f"Going on after {checkpoints.last}.")
+        parallel.spread(model)
+        optimizer = build_optimizer(config.train.optimizer, model.named_parameters())
+        progress = Progress()
+        if resume:
+            check_same_data(run_dir, data)
+            if checkpoints.last is not None:
+                progress = checkpoints.restore(checkpoints.last, model, optimizer)
+                display.say(f"Going on after {checkpoints.last}.")
 
-    session = describe_session(progress.step, model, config.backend, diagnosis)
-    files = write_run(run_dir, config, data, diagnosis, session)
-    display.say(
-        f"Training {session['parameters']:,} parameters on {session['device']}, in {config.train.precision}, "
-        f"with attention by {config.backend.attention}."
-    )
-    metrics = Metrics(run_dir, step=progress.step, tensorboard=config.train.tensorboard)
-    training = Training(config.train, model, optimizer, data, progress, checkpoints, files, metrics, display)
-    with closing(display), closing(metrics), closing(training), StopSignals() as stop:
-        evaluation = training.run(stop)
+        session = describe_session(progress.step, model, config.backend, diagnosis, world)
+        with world.together():
+            if world.leads:
+                checkpoints.remove_unfinished()
+                files = write_run(run_dir, config, data, diagnosis, session)
+                metrics = Metrics(run_dir, step=progress.step, tensorboard=config.train.tensorboard)
+            else:
+                files, metrics = {}, Unwritten()
+        display.say(
+            f"Training {session['parameters']:,} parameters on {world.size} x {session['device']}, in "
+            f"{config.train.precision}, with attention by {config.backend.attention}."
+        )
+        training = Training(
+            config.train, model, optimizer, data, progress, checkpoints, files, metrics, display, parallel
+        )
+        with closing(metrics), closing(training), StopSignals() as stop:
+            evaluation = training.run(stop)
+    leave()
     return RunResult(run_dir, checkpoints.at(config.train.steps), evaluation)
+
+
+def check_shares(config: TrainConfig, world: World) -> None:
+    """Refuse a batch that the processes cannot share equally.
+
+    Raises:
+        UserError: "train.batch_size is 4, which 3 processes cannot share equally: ..."
+    """
+    if config.batch_size % world.size:
+        raise UserError(
+            f"train.batch_size is {config.batch_size}, which {world.size} processes cannot share equally: set it to a "
+            f"multiple of {world.size}, or start another number of processes."
+        )
+    rows = config.batch_size // world.size
+    if config.micro_batch_size is not None and rows % config.micro_batch_size:
+        raise UserError(
+            f"train.micro_batch_size is {config.micro_batch_size}, but must divide {rows}, the rows that each of "
+            f"{world.size} processes has of train.batch_size, {config.batch_size}."
+        )
 
 
 def check_vocabulary(config: RunConfig, data: PreparedData) -> None:
@@ -144,24 +182,32 @@ class Training:
         progress: Progress,
         checkpoints: Checkpoints,
         files: Mapping[str, bytes],
-        metrics: Metrics,
+        metrics: Metrics | Unwritten,
         display: Display,
+        parallel: Parallel | None = None,
     ) -> None:
         self.config = config
         self.model = model
+        self.parallel = parallel or Replicas()
+        self.world = self.parallel.world
         self.device = model.unembedding.device
         self.loss = torch.compile(model.loss) if config.compile else model.loss
+        self.compute = Captured(self.compute_step) if self.can_be_captured() else self.compute_step
         self.optimizer = optimizer
         self.schedule = build_schedule(config.schedule, config.steps)
         self.stream = TrainingStream(data.train, seq_len=config.seq_len, seed=config.seed)
-        self.batches = Batches(self.stream, config.batch_size, first=progress.step, pin=self.device.type == "cuda")
-        rows = min(16, config.micro_batch_size or config.batch_size)  # logits of no more rows than training has
+        self.batches = Batches(
+            self.stream, config.batch_size, first=progress.step, world=self.world, pin=self.device.type == "cuda"
+        )
+        self.micro_batch_size = config.micro_batch_size or config.batch_size // self.world.size
+        rows = min(16, self.micro_batch_size)  # logits of no more rows than training has
         self.validation = [
             ValidationSet(source, seq_len=config.seq_len, max_bytes=config.evaluate_max_bytes, batch_size=rows)
             for source in data.validation
         ]
         self.data = data
         self.progress = self.logged = progress
+        self.saved_step = progress.step
         self.checkpoints = checkpoints
         self.files = files
         self.metrics = metrics
@@ -193,12 +239,12 @@ class Training:
             self.update()
             if self.due(self.config.log_every):
                 self.log()
-            if stop.received is not None:
+            if self.world.any(stop.received is not None):
                 self.save()
                 raise Interrupted(
                     f"Stopped after step {self.progress.step}, and everything is saved. "
                     f"Go on with: tsumiki train --resume {self.checkpoints.run_dir}",
-                    stop.received,
+                    stop.received or signal.SIGTERM,
                 )
 
     def due(self, every: int) -> bool:
@@ -208,35 +254,64 @@ class Training:
     def compile(self) -> None:
         """Let PyTorch compile before the clock starts, by computing a gradient that nobody uses."""
         started = perf_counter()
-        rows = self.stream.rows(range(self.config.micro_batch_size or self.config.batch_size))
-        loss = functools.partial(self.loss, routings=[])
-        accumulate_gradients(loss, rows, rows.targets.numel(), None, self.device, self.autocast())
+        batch = self.stream.rows(self.world.share(range(self.config.batch_size)))
+        ids, targets, documents = (rows[: self.micro_batch_size] for rows in to_device(batch, self.device))
+        bound = bound_of_documents(batch.documents)
+        loss = functools.partial(self.loss, max_documents=bound, routings=[])
+        accumulate_gradients(loss, (ids, targets, documents), targets.numel(), len(ids), self.autocast())
         self.optimizer.zero_grad()
-        self.display.say(f"Compiled in {perf_counter() - started:.1f} s.")
+        recorded = " Each step will be one CUDA graph." if isinstance(self.compute, Captured) else ""
+        self.display.say(f"Compiled in {perf_counter() - started:.1f} s.{recorded}")
+
+    def can_be_captured(self) -> bool:
+        """Whether a compiled step can be recorded as a CUDA graph, too.
+
+        Not with other processes, whom a step talks to, and not with a mixture of experts, where the host must know how
+        many tokens each expert has.
+        """
+        mixture = isinstance(self.model.config.feed_forward, MixtureOfExperts.Config)
+        return self.config.compile and self.device.type == "cuda" and self.world.size == 1 and not mixture
 
     def update(self) -> None:
         """One step: the gradient of the batch's loss, clipped, and the optimizer's update.
 
         What it computes depends on the weights, the optimizer's state and (seed, step) alone: the batch is a function
-        of (seed, step), and the random generators that dropout uses are seeded with it. Nothing in it waits for the
-        device.
+        of (seed, step), and the random generators that dropout uses are seeded with it, otherwise in each process.
+        Nothing in it waits for the device.
         """
         step = self.progress.step
         batch = self.batches.next()
-        torch.manual_seed((self.config.seed << 32) + step)
-
-        self.optimizer.zero_grad()
-        self.routings = []
-        loss_of = functools.partial(self.loss, routings=self.routings)
-        loss = accumulate_gradients(
-            loss_of, batch.rows, batch.num_targets, self.config.micro_batch_size, self.device, self.autocast()
-        )
-        norm = clip_gradients(self.model.parameters(), self.config.clip_norm or math.inf)
-        self.optimizer.step(self.schedule(step))
-
-        self.unread.append(torch.stack((loss, norm)))
+        torch.manual_seed((self.config.seed << 32) + step * self.world.size + self.world.rank)
+        bound = bound_of_documents(batch.rows.documents)
+        rows = to_device(batch.rows, self.device)
+        self.unread.append(self.compute(bound, *rows, batch.num_targets, self.schedule(step)))
         self.progress = self.progress.after_update(batch.tokens)
         self.display.advance(self.progress.step)
+
+    def compute_step(
+        self,
+        max_documents: int,
+        ids: Tensor,
+        targets: Tensor,
+        documents: Tensor,
+        num_targets: float | Tensor,
+        scale: float | Tensor,
+    ) -> Tensor:
+        """What the device does in a step. Returns the loss and the gradient's norm before clipping, one tensor."""
+        self.optimizer.zero_grad()
+        self.routings = []
+        loss = accumulate_gradients(
+            functools.partial(self.loss, max_documents=max_documents, routings=self.routings),
+            (ids, targets, documents),
+            num_targets,
+            self.micro_batch_size,
+            self.autocast(),
+        )
+        loss = self.world.sum(loss)
+        self.parallel.sum_gradients(self.model.parameters())
+        norm = clip_gradients(self.model.parameters(), self.config.clip_norm or math.inf, total=self.parallel.sum_parts)
+        self.optimizer.step(scale)
+        return torch.stack((loss, norm))
 
     def settle(self) -> None:
         """Wait for the device, read the figures of the steps since the last time, and add up the time that they took.
@@ -248,9 +323,10 @@ class Training:
             return
         figures = torch.stack(self.unread).tolist()
         self.unread = []
-        for step, (loss, norm) in enumerate(figures, start=self.progress.step - len(figures)):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise self.poisoned(step, loss, norm)
+        with self.world.together():
+            for step, (loss, norm) in enumerate(figures, start=self.progress.step - len(figures)):
+                if not (math.isfinite(loss) and math.isfinite(norm)):
+                    raise self.poisoned(step, loss, norm)
         self.figures = dict(zip(("loss", "gradient_norm"), figures[-1], strict=True))
         now = perf_counter()
         self.progress = self.progress.after(now - self.clock_read)
@@ -264,7 +340,7 @@ class Training:
         """How busy the experts were in the last step, if there are any. A router that has collapsed is told once."""
         if not self.routings:
             return {}
-        load = step_load(self.routings, self.model.config.num_layers)
+        load = self.world.sum(step_load(self.routings, self.model.config.num_layers))
         for warning in collapse_warnings(load, experts_per_token=self.routings[0].chosen.shape[1]):
             if warning not in self.warned:
                 self.warned.add(warning)
@@ -293,16 +369,27 @@ class Training:
 
     def save(self) -> None:
         """Write a checkpoint, unless there is nothing to save or this step has one. Only sound steps are saved."""
-        if self.progress.step > self.checkpoints.last_step:
+        if self.progress.step > self.saved_step:
             self.settle()
-            self.checkpoints.save(self.progress, self.model, self.optimizer, self.files)
+            self.checkpoints.save(self.progress, self.parallel.gather(self.model), self.optimizer, self.files)
+            self.saved_step = self.progress.step
             self.clock_read = perf_counter()
 
     def evaluate(self) -> Mapping[str, Any]:
+        """Let the process that leads evaluate the model with its whole weights, while the others wait."""
+        model = self.parallel.gather(self.model)
+        line: Mapping[str, Any] = {}
+        with self.world.together():
+            if model is not None and self.world.leads:
+                line = self.evaluate_whole(model.to(self.device))
+        self.clock_read = perf_counter()
+        return line
+
+    def evaluate_whole(self, model: LanguageModel) -> Mapping[str, Any]:
         """Bits per byte by language, and samples. The weights and the training's random numbers stay as they are."""
-        self.model.eval()
+        model.eval()
         with self.autocast():
-            results = by_language(self.model, self.validation)
+            results = by_language(model, self.validation)
         bits_per_byte = {language: result.bits_per_byte for language, result in results.items()}
         line = {
             "loss": mixture_loss(results, self.data.train),
@@ -310,32 +397,34 @@ class Training:
             "bits_per_character": {language: result.bits_per_character for language, result in results.items()},
             "end_of_text_nats": {language: result.end_of_text for language, result in results.items()},
             "alarms": alarms(bits_per_byte, self.progress.total_tokens),
-            "samples": self.samples(),
+            "samples": self.samples(model),
         }
-        self.model.train()
+        model.train()
         if self.progress.step > 0:
             write_json(self.checkpoints.at(self.progress.step) / EVALUATION, {"step": self.progress.step, **line})
         self.metrics.write("evaluation", self.progress.step, line)
         self.display.evaluation(self.progress.step, line)
-        self.clock_read = perf_counter()
         return line
 
-    def samples(self) -> list[dict[str, Any]]:
+    def samples(self, model: LanguageModel) -> list[dict[str, Any]]:
         """What the model writes after each prompt, at each temperature; the random numbers are the same every time."""
         settings = self.config.samples
         samples = []
         for prompt, temperature in itertools.product(settings.prompts, settings.temperatures):
             sampling = Sampling(temperature=temperature, seed=len(samples))
-            pieces = Completion(self.model, self.data.tokenizer, prompt, sampling, max_tokens=settings.max_tokens)
+            pieces = Completion(model, self.data.tokenizer, prompt, sampling, max_tokens=settings.max_tokens)
             samples.append({"prompt": prompt, "temperature": temperature, "text": "".join(pieces)})
         return samples
 
     def poisoned(self, step: int, loss: float, norm: float) -> UserError:
         """What to say when the loss or the gradient of update `step` is no finite number. No checkpoint has seen it."""
-        self.batches.close()
-        documents = self.batches.of_step(step).rows.describe()
+        self.batches.close()  # the stream serves one caller at a time
+        documents = self.stream.batch(step, self.config.batch_size).describe()
         report = self.checkpoints.run_dir / "not_finite.json"
-        write_json(report, {"step": step + 1, "loss": str(loss), "gradient_norm": str(norm), "documents": documents})
+        if self.world.leads:
+            write_json(
+                report, {"step": step + 1, "loss": str(loss), "gradient_norm": str(norm), "documents": documents}
+            )
         return UserError(
             f"Step {step + 1} gave a loss of {loss} and a gradient of norm {norm}, from "
             f"{len(documents)} documents, {documents[0][1]} of {documents[0][0]} first; '{report}' lists them all. "
@@ -350,10 +439,9 @@ class Training:
 
 def accumulate_gradients(
     loss: Callable[..., tuple[Tensor, Tensor]],
-    batch: Batch,
-    num_targets: int,
-    micro_batch_size: int | None,
-    device: torch.device,
+    rows: tuple[Tensor, Tensor, Tensor],
+    num_targets: float | Tensor,
+    micro_batch_size: int,
     autocast: AbstractContextManager[Any],
 ) -> Tensor:
     """Add the gradient of the batch's mean loss to the parameters, computing a few rows at a time.
@@ -363,31 +451,38 @@ def accumulate_gradients(
 
     Args:
         loss: a model's `loss`: summed nats, and their number, of some rows.
+        rows: ids, targets and documents of the whole batch, or this process's rows of it, on the device.
         num_targets: real targets of the whole batch.
-        micro_batch_size: rows computed at once; None for all.
+        micro_batch_size: rows computed at once.
 
     Returns:
-        The mean loss in nats a target, on the device.
+        What the rows add to the mean loss in nats a target, on the device.
     """
-    rows, _ = batch.ids.shape
-    total = torch.zeros((), device=device)
-    for first in range(0, rows, micro_batch_size or rows):
-        part = slice(first, first + (micro_batch_size or rows))
-        ids, targets, documents = (
-            tensor[part].to(device, non_blocking=True) for tensor in (batch.ids, batch.targets, batch.documents)
-        )
-        bound = bound_of_documents(batch.documents[part])
+    total = torch.zeros((), device=rows[0].device)
+    for ids, targets, documents in zip(*(tensor.split(micro_batch_size) for tensor in rows), strict=True):
         with autocast:
-            nats, _ = loss(ids, targets, documents=documents, max_documents=bound)
+            nats, _ = loss(ids, targets, documents=documents)
         (nats / num_targets).backward()
         total += nats.detach()
     return total / num_targets
 
 
+def to_device(rows: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, targets and documents where the model is. From pinned memory, a GPU fetches them while it computes."""
+    ids, targets, documents = (
+        tensor.to(device, non_blocking=True) for tensor in (rows.ids, rows.targets, rows.documents)
+    )
+    return ids, targets, documents
+
+
 def bound_of_documents(documents: Tensor) -> int:
-    """How many documents the rows hold, rounded up to 256s: a compiled model is compiled anew for every new number."""
+    """A number that is not below that of the documents in the rows, and seldom another from batch to batch.
+
+    A model is compiled, and a step recorded, anew for every bound. So there is room for a third more documents than
+    these, and the bound is a multiple of 256.
+    """
     number = len(documents) + int((documents[:, 1:] != documents[:, :-1]).sum())
-    return -(-number // 256) * 256
+    return -(-4 * number // (3 * 256)) * 256
 
 
 def mixture_loss(results: Mapping[str, BitsPerByte], sources: Iterable[PackedSource]) -> float:

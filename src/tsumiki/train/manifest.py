@@ -14,19 +14,21 @@ from tsumiki.config import dump
 from tsumiki.doctor import Diagnosis
 from tsumiki.kernels import BackendConfig
 from tsumiki.models import LanguageModel
+from tsumiki.train.distributed import World
 from tsumiki.version import __version__
 
 LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch")
 
 
 def describe_session(
-    step: int, model: LanguageModel, backend: BackendConfig, diagnosis: Diagnosis | None
+    step: int, model: LanguageModel, backend: BackendConfig, diagnosis: Diagnosis | None, world: World
 ) -> dict[str, Any]:
     """When, with what and on what one uninterrupted stretch of training runs. A resumed run has several.
 
     Args:
         step: the step that it begins after.
         diagnosis: the doctor's; None if it was not asked, which is recorded.
+        world: the processes that train together.
     """
     device = model.unembedding.device
     return {
@@ -36,6 +38,7 @@ def describe_session(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "backend": dump(backend),
         "device": device_name(device),
+        "processes": world.size,
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "versions": {

@@ -59,6 +59,16 @@ class Metrics:
             self._board.close()
 
 
+class Unwritten:
+    """The metrics of a process that does not lead. They are those of the one that does."""
+
+    def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def one_line(entry: Mapping[str, Any]) -> str:
     """An entry as JSON. A model may write characters that some readers take for the end of a line; they are escaped."""
     return json.dumps(entry, ensure_ascii=False).translate({0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"})

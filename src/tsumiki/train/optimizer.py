@@ -8,7 +8,7 @@ checkpoint can hold without pickle.
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from torch.nn import Parameter
 
 from tsumiki.errors import UserError
 from tsumiki.spec import OneOf, spec
+from tsumiki.train.distributed import like, own_part, whole
 
 
 @spec
@@ -41,8 +42,12 @@ class Optimizer(ABC):
     parameters: dict[str, Parameter]
 
     @abstractmethod
-    def step(self, scale: float) -> None:
-        """Update all parameters once, with the learning rate `scale * config.learning_rate`."""
+    def step(self, scale: float | Tensor) -> None:
+        """Update all parameters once, with the learning rate `scale * config.learning_rate`.
+
+        On a GPU, with a `scale` that is a tensor there, nothing but the device decides what happens, so that a step can
+        be recorded (`tsumiki.train.capture`).
+        """
 
     @abstractmethod
     def state_tensors(self) -> dict[str, Tensor]:
@@ -82,7 +87,7 @@ class Moments:
 
     first: Tensor
     second: Tensor
-    steps: int = 0
+    steps: Tensor
 
 
 class AdamW(Optimizer):
@@ -109,12 +114,16 @@ class AdamW(Optimizer):
         self.config = config
         self.parameters = trainable(named_parameters)
         self.moments = {
-            name: Moments(torch.zeros_like(parameter), torch.zeros_like(parameter))
+            name: Moments(
+                first=torch.zeros_like(parameter),
+                second=torch.zeros_like(parameter),
+                steps=torch.zeros((), dtype=torch.float64, device=parameter.device),
+            )
             for name, parameter in self.parameters.items()
         }
 
     @torch.no_grad()
-    def step(self, scale: float) -> None:
+    def step(self, scale: float | Tensor) -> None:
         """Update all parameters once, with the learning rate `scale * config.learning_rate`."""
         learning_rate = scale * self.config.learning_rate
         beta_1, beta_2 = self.config.betas
@@ -137,7 +146,7 @@ class AdamW(Optimizer):
         for name, moments in self.moments.items():
             state[f"{name}.first_moment"] = moments.first
             state[f"{name}.second_moment"] = moments.second
-            state[f"{name}.steps"] = torch.tensor(moments.steps)
+            state[f"{name}.steps"] = moments.steps.to(torch.int64)
         return state
 
     @torch.no_grad()
@@ -146,7 +155,7 @@ class AdamW(Optimizer):
         for name, moments in self.moments.items():
             moments.first.copy_(state[f"{name}.first_moment"])
             moments.second.copy_(state[f"{name}.second_moment"])
-            moments.steps = int(state[f"{name}.steps"])
+            moments.steps.copy_(state[f"{name}.steps"])
 
 
 class FusedAdamW(Optimizer):
@@ -171,9 +180,10 @@ class FusedAdamW(Optimizer):
             {"params": matrices, "weight_decay": config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
+        on_gpu = all(parameter.is_cuda for parameter in self.parameters.values())
         try:
             self._torch = torch.optim.AdamW(
-                groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True
+                groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True, capturable=on_gpu
             )
         except RuntimeError as error:
             device = next(iter(self.parameters.values())).device.type
@@ -187,7 +197,7 @@ class FusedAdamW(Optimizer):
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
 
-    def step(self, scale: float) -> None:
+    def step(self, scale: float | Tensor) -> None:
         """Update all parameters once, with the learning rate `scale * config.learning_rate`."""
         for group in self._torch.param_groups:
             group["lr"] = scale * self.config.learning_rate
@@ -268,7 +278,7 @@ class Muon(Optimizer):
         self.momenta = {name: torch.zeros_like(matrix) for name, matrix in self.matrices.items()}
 
     @torch.no_grad()
-    def step(self, scale: float) -> None:
+    def step(self, scale: float | Tensor) -> None:
         """Update all parameters once, each with `scale` times its learning rate."""
         learning_rate = scale * self.config.learning_rate
         same_shape: dict[tuple[int, ...], list[str]] = defaultdict(list)
@@ -281,12 +291,15 @@ class Muon(Optimizer):
             torch._foreach_mul_(momenta, self.config.momentum)
             torch._foreach_add_(momenta, gradients)
             directions = torch._foreach_add(gradients, momenta, alpha=self.config.momentum)
-            wide = torch.stack([lying(direction) for direction in directions])
+            wide = torch.stack([lying(whole(direction)) for direction in directions])
             updates = orthogonalise(wide, steps=self.config.newton_schulz_steps)
             size = 0.2 * math.sqrt(max(matrices[0].shape))
             torch._foreach_mul_(matrices, 1 - learning_rate * self.config.weight_decay)
-            turned = [lying(update, like=matrix) for update, matrix in zip(updates, matrices, strict=True)]
-            torch._foreach_add_(matrices, turned, alpha=-learning_rate * size)
+            turned = [
+                like(lying(update, shape=matrix.shape), matrix)
+                for update, matrix in zip(updates, matrices, strict=True)
+            ]
+            torch._foreach_sub_(matrices, torch._foreach_mul(turned, learning_rate * size))
         self.rest.step(scale)
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -306,9 +319,9 @@ def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
     return parameter.ndim == 2 and not name.startswith(("embedding.", "head.", "position."))
 
 
-def lying(matrix: Tensor, *, like: Tensor | None = None) -> Tensor:
-    """The matrix or its transpose: the one that is not higher than wide, or that has the shape of `like`."""
-    fits = matrix.shape[0] <= matrix.shape[1] if like is None else matrix.shape == like.shape
+def lying(matrix: Tensor, *, shape: torch.Size | None = None) -> Tensor:
+    """The matrix or its transpose: the one that is not higher than wide, or that has this shape."""
+    fits = matrix.shape[0] <= matrix.shape[1] if shape is None else matrix.shape == shape
     return matrix if fits else matrix.T
 
 
@@ -353,16 +366,21 @@ def decays(parameter: Parameter) -> bool:
 
 
 @torch.no_grad()
-def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> Tensor:
+def clip_gradients(
+    parameters: Iterable[Parameter], max_norm: float, *, total: Callable[[Tensor], Tensor] = lambda part: part
+) -> Tensor:
     """Scale all gradients together so that their common norm is at most `max_norm`, arXiv 1211.5063.
 
         g ← g · min(1, max_norm / ‖g‖),   ‖g‖² = Σ over all parameters of ‖gᵢ‖²
 
+    Args:
+        total: adds up what processes that hold parts of the gradients have found.
+
     Returns:
         ‖g‖ before clipping, fp32, a tensor on the gradients' device.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.stack([gradient.float().square().sum() for gradient in gradients]).sum().sqrt()
+    gradients = [own_part(parameter.grad) for parameter in parameters if parameter.grad is not None]
+    norm = total(torch.stack([gradient.float().square().sum() for gradient in gradients]).sum()).sqrt()
     factor = (max_norm / norm).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor)

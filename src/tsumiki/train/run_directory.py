@@ -28,6 +28,7 @@ CHANGEABLE = (
     "train.keep_last",
     "train.log_every",
     "train.micro_batch_size",
+    "train.parallel",
     "train.samples",
     "train.tensorboard",
 )
