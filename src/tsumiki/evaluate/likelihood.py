@@ -31,7 +31,7 @@ def log_probabilities(model: LanguageModel, tokenizer: Tokenizer, texts: Sequenc
     if longest - 1 > model.config.max_seq_len:
         raise UserError(
             f"A sentence has {longest - 1} tokens, but the model's context holds {model.config.max_seq_len}: "
-            "its minimal pairs cannot be scored; leave them out with --skip minimal-pairs."
+            "choose a model with a longer context, or leave the minimal pairs out with --no-minimal-pairs."
         )
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
     results = [0.0] * len(rows)

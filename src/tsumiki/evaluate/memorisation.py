@@ -50,8 +50,10 @@ def memorisation(sets: Mapping[str, Sequence[str]], training: Iterable[str], lan
     length = CHARACTERS if is_spaceless(language) else WORDS
     searches = {name: _Search([symbols.of(text) for text in texts], length) for name, texts in sets.items()}
     for block in _blocks(symbols, training):
+        passages = _hashes(block, length)
         for search in searches.values():
-            search.look_in(block)
+            search.mark(passages)
+            search.look_for_longer(block)
     return {name: search.result() for name, search in searches.items()}
 
 
@@ -60,27 +62,34 @@ class _Search:
 
     def __init__(self, texts: Sequence[NDArray[np.uint64]], length: int) -> None:
         self._texts = texts
-        self._length = length
-        self._hashes = self._passages(length)
-        self._copied = np.zeros(len(self._hashes), dtype=bool)
+        self._passages = np.sort(_hashes(texts, length))
+        self._copied = np.zeros(len(self._passages), dtype=bool)
         self._longest = 0
         self._limit = max(map(len, texts), default=0)
 
-    def look_in(self, block: Sequence[NDArray[np.uint64]]) -> None:
-        """Compare with some training texts: mark the passages, and ask for a span longer than the longest so far."""
-        self._copied |= np.isin(self._hashes, _hashes(block, self._length))
+    def mark(self, passages: NDArray[np.uint64]) -> None:
+        """Mark which of the texts' passages are among some training text's."""
+        self._copied |= np.isin(self._passages, _known(passages, self._passages))
+
+    def look_for_longer(self, block: Sequence[NDArray[np.uint64]]) -> None:
+        """Ask some training texts for a longer span than the longest so far, which they seldom have."""
 
         def is_new(length: int) -> bool:
-            return not np.isin(self._passages(length), _hashes(block, length)).any()
+            return not len(_known(_hashes(block, length), np.sort(_hashes(self._texts, length))))
 
         if self._longest < self._limit and not is_new(self._longest + 1):
             self._longest += bisect_left(range(self._longest + 1, self._limit + 1), True, key=is_new)
 
     def result(self) -> Memorisation:
-        return Memorisation(len(self._hashes), int(self._copied.sum()), self._longest)
+        return Memorisation(len(self._passages), int(self._copied.sum()), self._longest)
 
-    def _passages(self, length: int) -> NDArray[np.uint64]:
-        return _hashes(self._texts, length)
+
+def _known(hashes: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Those of many hashes that are among a few wanted ones, which are sorted."""
+    if not len(wanted):
+        return wanted
+    nearest = wanted[np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)]
+    return hashes[nearest == hashes]
 
 
 def _hashes(texts: Sequence[NDArray[np.uint64]], length: int) -> NDArray[np.uint64]:
