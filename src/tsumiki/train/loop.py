@@ -32,7 +32,7 @@ from tsumiki.train.capture import Captured
 from tsumiki.train.checkpoint import EVALUATION, Checkpoints, Progress, write_json
 from tsumiki.train.config import RunConfig, TrainConfig
 from tsumiki.train.display import Display, make_display, silent
-from tsumiki.train.distributed import Parallel, Replicas, World, build_parallel, join, leave
+from tsumiki.train.distributed import Parallel, Replicas, World, build_parallel, join
 from tsumiki.train.experts import collapse_warnings, load_figures, step_load
 from tsumiki.train.gate import alarms, examine
 from tsumiki.train.manifest import describe_session
@@ -134,7 +134,6 @@ def train(
         )
         with closing(metrics), closing(training), StopSignals() as stop:
             evaluation = training.run(stop)
-    leave()
     return RunResult(run_dir, checkpoints.at(config.train.steps), evaluation)
 
 
