@@ -1,6 +1,7 @@
 """From a configuration to packed tokens, and back out of the cache."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def test_the_manifest(shared: Path) -> None:
     assert english["partial_share"] == 0 < japanese["partial_share"] < 0.5
     assert japanese["characters_per_token"] == japanese["characters"] / japanese["tokens"]
     assert 0 <= report["unused_tokens"] < report["rare_tokens"] < 600
+    assert 4 < report["unigram_nats"] < math.log(600)
     source = manifest["sources"][1]
     assert (source["name"], source["language"], source["share"]) == ("sample-ja", "ja", 0.75)
     assert source["train"]["documents"] == 324

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tsumiki.doctor import Verdict, diagnose, render, sentence
 from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS
+from tsumiki.doctor.curves import CURVE_CHECKS
 from tsumiki.doctor.messages import SENTENCES, TITLES, default_language
 from tsumiki.doctor.mutations import MUTATIONS
 from tsumiki.doctor.patients import healthy
@@ -28,7 +29,7 @@ def printed(name: str | None, language: str) -> str:
 
 
 def test_every_check_has_a_title_and_says_what_it_finds_and_how_it_can_miss() -> None:
-    checks = (*MODEL_CHECKS, *PIPELINE_CHECKS)
+    checks = (*MODEL_CHECKS, *PIPELINE_CHECKS, *CURVE_CHECKS)
     assert set(TITLES) == {check.name for check in checks}
     for check in checks:
         text = check.run.__doc__ or ""
@@ -46,7 +47,7 @@ def test_both_languages_use_the_same_figures() -> None:
 
 def test_every_code_that_is_used_has_a_sentence() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in SOURCE.glob("*.py"))
-    used = set(re.findall(r'(?:failed|warned|skipped)\(\s*"(\w+)"', text))
+    used = set(re.findall(r'(?:failed|warned|skipped|passed_as)\(\s*"(\w+)"', text))
     used |= {"past_ignored", "previous_token_ignored", "future_seen", "future_seen_in_training", "passed"}
     used |= {
         f"no_{question}"

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from tsumiki.data.overlap import find_overlap
 from tsumiki.data.packing import PackedSource, Progress, pack
 from tsumiki.data.sources import SOURCES, Source, SourceConfig, Split
 from tsumiki.data.tokenizer import TOKENIZERS, Tokenizer, TokenizerConfig
-from tsumiki.data.tokenizer_report import report_tokenizer
+from tsumiki.data.tokenizer_report import TokenizerReport, report_tokenizer
 from tsumiki.errors import UserError
 from tsumiki.spec import spec
 
@@ -151,7 +151,8 @@ def _reports(
         }
         write_file(directory / "reports.json", json.dumps(reports, ensure_ascii=False, indent=1).encode("utf-8"))
 
-    identity = [[[source.name, source.language, source.identity] for source in sources], tokenizer.sha256]
+    told = [field.name for field in fields(TokenizerReport)]  # an older version's report may lack some of it
+    identity = [[[source.name, source.language, source.identity] for source in sources], tokenizer.sha256, told]
     entry = cache.entry("reports", identity, write)
     return json.loads((entry / "reports.json").read_text(encoding="utf-8"))
 

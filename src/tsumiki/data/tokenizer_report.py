@@ -40,6 +40,8 @@ class TokenizerReport:
         unused_tokens: ids that never occur in the training text.
         rare_tokens: ids that occur there fewer than 100 times, the unused ones included ("dead" tokens).
         partial_tokens: ids that alone are not valid UTF-8.
+        unigram_nats: entropy of the tokens' frequencies in the training text, -sum p ln p: the loss of a model that
+            knows how frequent each token is, and nothing else.
         round_trip_documents: held-out documents that came back byte for byte, which is all of them.
         languages: figures on the held-out text.
     """
@@ -49,6 +51,7 @@ class TokenizerReport:
     unused_tokens: int
     rare_tokens: int
     partial_tokens: int
+    unigram_nats: float
     round_trip_documents: int
     languages: dict[str, LanguageFigures] = field(default_factory=dict)
 
@@ -92,9 +95,15 @@ def report_tokenizer(
         unused_tokens=int((train_counts == 0).sum()),
         rare_tokens=int((train_counts < RARE).sum()),
         partial_tokens=int(partial.sum()),
+        unigram_nats=_entropy(train_counts),
         round_trip_documents=sum(figures.documents for figures in languages.values()),
         languages=languages,
     )
+
+
+def _entropy(counts: NDArray[np.int64]) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
 
 
 def _is_text(data: bytes) -> bool:

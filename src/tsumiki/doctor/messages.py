@@ -34,6 +34,17 @@ TITLES = {
     "byte_accounting": ("No byte is lost or counted twice", "バイト数の勘定が合う"),
     "targets": ("Targets are the next tokens", "正解は次のトークン"),
     "held_out": ("The validation text is not the training text", "検証用の文は訓練用と重ならない"),
+    "examined": ("The model was examined before training", "学習前に検査されている"),
+    "finite": ("No loss was infinite", "損失は有限"),
+    "above_floor": ("Nothing is predicted too well", "予測がうますぎない"),
+    "normal": ("As runs of this size on so many tokens", "同じ規模・同じトークン数の学習と同程度"),
+    "learning": ("More is learnt than how frequent tokens are", "トークンの頻度以上のことを学んでいる"),
+    "stable": ("The loss falls and does not jump", "損失は下がり、跳ねない"),
+    "held_out_is_held_out": ("Held-out text was not trained on", "検証用の文で訓練していない"),
+    "overfitting": ("The last evaluation is about the best", "最後の評価がほぼ最良"),
+    "balance": ("No language is behind", "遅れている言語はない"),
+    "throughput": ("The training does not become slower", "学習は遅くならない"),
+    "gradient": ("The gradient does not vanish", "勾配は消えない"),
 }
 """What a check stands for, as a row of the table."""
 
@@ -252,6 +263,114 @@ SENTENCES = {
         "小さなモデルなら {floor:.2f} を下回りません。"
         "よくある原因：未来が見えるマスク、入力に混ざった正解、訓練に含まれる検証用の文。",
     ),
+    "doctor_skipped": (
+        "The model was trained without being examined (--skip-doctor), so none of its figures can be trusted. Examine "
+        "it now: the checks of the model stand above.",
+        "検査を省いて（--skip-doctor）学習したモデルなので、どの数値も信用できません。今からでも検査してください。",
+    ),
+    "not_finite": (
+        "The training stopped at a loss or gradient that is no finite number; '{file}' tells the step and its "
+        "documents. Usual cause: a learning rate that is too high, too short a warm-up, or one broken document.",
+        "損失か勾配が有限の数でなくなり、学習が止まりました。ステップと文書は '{file}' にあります。"
+        "よくある原因：高すぎる学習率、短すぎるウォームアップ、壊れた文書。",
+    ),
+    "normal": (
+        "Bits per byte are normal for this size and so many tokens: {figures}.",
+        "この規模とトークン数として、バイトあたりのビット数は正常です：{figures}。",
+    ),
+    "better_than_normal": (
+        "Too good too early: {bits_per_byte:.3f} bits per byte ({language}) after {tokens:,} tokens of it, where "
+        "models of this size are expected at {low:.2f} to {high:.2f} (reference: {runs}; this run's text: {text}). "
+        "Usual cause: a mask that shows the future, labels that are given as input, or held-out text that is trained "
+        "on. Easier text than the reference's does it, too.",
+        "早すぎて良すぎます：この言語（{language}）の {tokens:,} トークンで、バイトあたり {bits_per_byte:.3f} ビットで"
+        "す。この規模のモデルなら {low:.2f}〜{high:.2f} のはずです（参照：{runs}、この学習の文：{text}）。"
+        "よくある原因：未来が見えるマスク、入力に混ざった正解、訓練に含まれる検証用の文。"
+        "参照より易しい文でも起こります。",
+    ),
+    "worse_than_normal": (
+        "Learns too slowly: {bits_per_byte:.3f} bits per byte ({language}) after {tokens:,} tokens of it, where "
+        "models of this size are expected at {low:.2f} to {high:.2f} (reference: {runs}; this run's text: {text}). "
+        "Usual cause: a learning rate that is far off (here {learning_rate:.0e}), batches that are too large, or "
+        "harder text than the reference's.",
+        "学習が遅すぎます：この言語（{language}）の {tokens:,} トークンで、バイトあたり {bits_per_byte:.3f} ビットです"
+        "。この規模のモデルなら {low:.2f}〜{high:.2f} のはずです（参照：{runs}、この学習の文：{text}）。よくある原因："
+        "桁の違う学習率（ここでは {learning_rate:.0e}）、大きすぎるバッチ、参照より難しい文。",
+    ),
+    "stuck_at_guess": (
+        "Nothing is learnt: after {step:,} steps the loss is {loss:.2f} nats, and a uniform guess has ln V = "
+        "{guess:.2f}. Usual cause: a learning rate that is far too low (here {learning_rate:.0e}), parameters that "
+        "the optimizer was not given, or a loss that does not depend on the weights.",
+        "何も学んでいません：{step:,} ステップ後の損失は {loss:.2f} nat、一様な当て推量なら ln V = {guess:.2f} です。"
+        "よくある原因：低すぎる学習率（ここでは {learning_rate:.0e}）、最適化に渡されていないパラメータ、"
+        "重みによらない損失。",
+    ),
+    "stuck_at_unigram": (
+        "Only how frequent tokens are is learnt: after {step:,} steps the loss is {loss:.2f} nats, and their "
+        "frequencies alone give {unigram:.2f}. Usual cause: a learning rate that is far off (here "
+        "{learning_rate:.0e}), a mask that hides the past, or text without order.",
+        "トークンの頻度しか学んでいません：{step:,} ステップ後の損失は {loss:.2f} nat、"
+        "頻度だけでも {unigram:.2f} になります。よくある原因：桁の違う学習率（ここでは {learning_rate:.0e}）、"
+        "過去を隠すマスク、順序のない文。",
+    ),
+    "diverges": (
+        "The training diverges: the loss fell to {lowest:.2f} nats at step {at:,} and is {loss:.2f} at step {step:,}. "
+        "Usual cause: a learning rate that is too high (here {learning_rate:.0e}), too short a warm-up ({warmup} "
+        "steps), or no clipping (clip_norm {clip_norm}).",
+        "学習が発散しています：損失はステップ {at:,} で {lowest:.2f} nat まで下がり、"
+        "ステップ {step:,} では {loss:.2f} です。よくある原因：高すぎる学習率（ここでは {learning_rate:.0e}）、"
+        "短すぎるウォームアップ（{warmup} ステップ）、勾配を切り詰めていないこと（clip_norm {clip_norm}）。",
+    ),
+    "spikes": (
+        "The loss jumps: {count} of {lines} lines, from step {first:,} to {last:,}, stand a nat above those around "
+        "them. Usual cause: a learning rate that is too high (here {learning_rate:.0e}), too short a warm-up "
+        "({warmup} steps), no clipping (clip_norm {clip_norm}), or broken documents.",
+        "損失が跳ねています：{lines} 行のうち {count} 行（ステップ {first:,}〜{last:,}）が、"
+        "前後より 1 nat 以上高くなっています。よくある原因：高すぎる学習率（ここでは {learning_rate:.0e}）、"
+        "短すぎるウォームアップ（{warmup} ステップ）、勾配を切り詰めていないこと（clip_norm {clip_norm}）、"
+        "壊れた文書。",
+    ),
+    "no_gap": (
+        "After {passes:.1f} passes over the training text, held-out text is easier ({validation:.2f} nats a token) "
+        "than the training text ({training:.2f}). Usual cause: validation files that are trained on, or held-out text "
+        "of another, easier kind.",
+        "訓練用の文を {passes:.1f} 回読んだ後で、検証用の文（{validation:.2f} nat／トークン）"
+        "が訓練用の文（{training:.2f}）より易しくなっています。よくある原因：訓練に含まれる検証用のファイル、"
+        "種類の違う易しい検証用の文。",
+    ),
+    "overfits": (
+        "The model learns its training text by heart: the validation loss was {best:.3f} at step {at:,} and has risen "
+        "to {validation:.3f}, while the training loss is {training:.2f} after {passes:.1f} passes over the text. "
+        "Usual cause: too many passes; more text, fewer steps or dropout help. `tsumiki generate` takes the best "
+        "checkpoint by itself.",
+        "訓練用の文を丸暗記しています：検証の損失はステップ {at:,} の {best:.3f} から {validation:.3f} に上がりました"
+        "が、文を {passes:.1f} 回読んだ訓練の損失は {training:.2f} です。よくある原因：読む回数が多すぎること。"
+        "文を増やす、ステップを減らす、ドロップアウトを使うと改善します。`tsumiki generate` は最良のチェックポイントを"
+        "使います。",
+    ),
+    "one_language_behind": (
+        "One language is behind: against what is normal for each, {language} is {behind:.0%} worse than {other}. "
+        "Usual cause: too small a share of the tokens (here {share:.0%}; raise the weight of its sources), harder "
+        "text than the reference's, or a tokenizer that cuts it too finely (here {bytes_per_token:.1f} bytes a token).",
+        "遅れている言語があります：それぞれの通常の値に比べて、{language} は {other} より {behind:.0%} 悪くなっていま"
+        "す。よくある原因：少なすぎるトークンの割合（ここでは {share:.0%}。データ源の重みを上げてください）、"
+        "参照より難しい文、細かく切りすぎるトークナイザー（ここでは 1 トークン {bytes_per_token:.1f} バイト）。",
+    ),
+    "slower": (
+        "The training has become slower: from {before:,.0f} to {after:,.0f} tokens a second. Usual cause: other "
+        "programs on the machine, a device that gets hot, or memory that runs out.",
+        "学習が遅くなっています：毎秒 {before:,.0f} トークンから {after:,.0f} トークンになりました。"
+        "よくある原因：同じ機械のほかのプログラム、発熱、メモリ不足。",
+    ),
+    "gradient_vanishes": (
+        "The gradient vanishes: its norm fell from {before:.1e} to {after:.1e}. Usual cause: saturated activations or "
+        "gates, or a learning rate that is far too high and has driven the weights away.",
+        "勾配が消えています：ノルムが {before:.1e} から {after:.1e} に下がりました。"
+        "よくある原因：飽和した活性化やゲート、高すぎて重みを飛ばしてしまった学習率。",
+    ),
+    "no_languages": ("no evaluation yet", "評価はまだありません"),
+    "no_reference_curve": ("no reference run of about this size", "近い規模の参照がありません"),
+    "too_short": ("the run is too short to tell", "判断するには短すぎます"),
     "no_module": ("not a torch module: its weights are out of reach", "torch のモジュールではないため重みに触れません"),
     "no_embedding": (
         "no submodule turns the tokens into vectors",

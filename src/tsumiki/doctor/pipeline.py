@@ -1,5 +1,6 @@
 """Checks of what stands before the model: tokenizer, packed data, batches."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsumiki.data import PreparedData, Tokenizer, TrainingStream
@@ -103,7 +104,12 @@ def held_out(pipeline: Pipeline) -> Verdict:
 
     Misses paraphrases.
     """
-    for entry in pipeline.data.manifest["overlap"]:
+    return compared(pipeline.data.manifest["overlap"])
+
+
+def compared(overlap: Sequence[Mapping[str, Any]]) -> Verdict:
+    """The verdict on what a manifest says about held-out and training text."""
+    for entry in overlap:
         values = {name: entry[name] for name in ("source", "documents", "copies", "sharing", "passage")}
         if 2 * entry["copies"] >= entry["documents"]:
             return failed("held_out_seen", **values)

@@ -11,6 +11,9 @@ from tsumiki.doctor.verdict import Verdict, check, failed, passed, warned
 
 FACES, STEPS = 4, 100
 
+ALARM_AFTER = 1_000_000
+"""Tokens of training from which on `too_good` means something; before, an untrained model would raise it."""
+
 
 @check("statistical", level="full", needs=("module",))
 def noise_floor(subject: Subject) -> Verdict:

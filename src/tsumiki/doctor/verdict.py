@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-Family = Literal["invariants", "oracle", "statistical", "classical", "pipeline"]
+Family = Literal["invariants", "oracle", "statistical", "classical", "pipeline", "curves"]
 Level = Literal["quick", "full"]
 Status = Literal["passed", "warned", "failed", "skipped"]
 

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 
 from tsumiki.data import PreparedData
 from tsumiki.doctor import Diagnosis, diagnose, render, sentence, too_good
+from tsumiki.doctor.statistical import ALARM_AFTER
 from tsumiki.errors import UserError
 from tsumiki.models import LanguageModel
 from tsumiki.train.display import Display
-
-ALARM_AFTER = 1_000_000
-"""Tokens of training from which on an alarm means something; before, an untrained model would raise it."""
 
 
 def examine(model: LanguageModel, data: PreparedData, display: Display) -> Diagnosis:
