@@ -107,7 +107,7 @@ def token_losses(model: LanguageModel, validation: ValidationSet) -> Iterator[To
         hidden = model.hidden_states(ids, documents=documents)
         real = targets != IGNORE
         losses = cross_entropy(model.logits(hidden[real]), targets[real], reduction="none")
-        yield real.nonzero()[:, 1].cpu(), targets[real].cpu(), losses.double().cpu()
+        yield real.nonzero()[:, 1].cpu(), targets[real].cpu(), losses.cpu().double()
 
 
 def total(read: Iterable[TokenLosses], validation: ValidationSet) -> BitsPerByte:

@@ -49,7 +49,7 @@ def _score(model: LanguageModel, rows: list[list[int]], width: int, padding: int
     ids = torch.tensor([row[:-1] + [padding] * (width - len(row)) for row in rows], device=device)
     targets = torch.tensor([row[1:] + [IGNORE] * (width - len(row)) for row in rows], device=device)
     real = targets != IGNORE
-    losses = torch.zeros(targets.shape, dtype=torch.float64, device=device)
-    hidden = model.hidden_states(ids)[real]
-    losses[real] = cross_entropy(model.logits(hidden), targets[real], reduction="none").double()
+    logits = model.logits(model.hidden_states(ids)[real])
+    losses = torch.zeros(targets.shape, dtype=torch.float64)
+    losses[real.cpu()] = cross_entropy(logits, targets[real], reduction="none").cpu().double()
     return (-losses.sum(dim=1)).tolist()

@@ -4,12 +4,16 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tsumiki.data import PackedSource
+from tsumiki.data import PackedSource, Tokenizer
 from tsumiki.data.mixing import permutation, seed_of
 from tsumiki.evaluate.units import is_spaceless, units
-from tsumiki.generate import Completion, Sampling, TextModel
+from tsumiki.generate import Sampling, TextModel, TextStream
+from tsumiki.generate.batch import Engine, Request, Text
+from tsumiki.models import LanguageModel
 
 OPENING_WORDS, OPENING_CHARACTERS = 12, 24
+ROWS = 32
+"""Texts that are written at once."""
 SHORTEST = 20
 """Units that a story must have after its opening to be used."""
 
@@ -52,12 +56,32 @@ def draw_samples(
         number: how many; fewer if there are not as many stories.
         progress: called with how many are done.
     """
-    samples = []
-    for opening, rest in story_openings(model, held_out, seed=seed, number=number):
-        sampling = Sampling(temperature=temperature, seed=seed_of(seed, opening) % 2**63)
-        samples.append(_continue(model, opening, rest, sampling, max_tokens))
-        progress(len(samples))
-    return samples
+    openings = list(story_openings(model, held_out, seed=seed, number=number))
+    end = model.tokenizer.end_of_text_id
+    requests = [
+        Request(
+            prompt=[end, *model.tokenizer.encode(opening)],
+            sampling=Sampling(temperature=temperature, seed=seed_of(seed, opening) % 2**63),
+            max_tokens=max_tokens,
+            stop_ids=[end],
+        )
+        for opening, _ in openings
+    ]
+    written = write_all(model.model, requests, progress)
+    return [_sample(model.tokenizer, *story, text) for story, text in zip(openings, written, strict=True)]
+
+
+def write_all(model: LanguageModel, requests: Sequence[Request], progress: Callable[[int], None]) -> list[Text]:
+    """Write texts, many at once."""
+    if not requests:
+        return []
+    context = max(len(request.prompt) + (request.max_tokens or 0) for request in requests)
+    engine = Engine(model, num_rows=min(ROWS, len(requests)), context=context)
+    texts = [engine.submit(request) for request in requests]
+    while engine.num_busy:
+        engine.step()
+        progress(sum(text.stop_reason is not None for text in texts))
+    return texts
 
 
 def story_openings(
@@ -88,16 +112,16 @@ def split_opening(story: str, language: str) -> tuple[str, str]:
     return story[:length], story[length:]
 
 
-def _continue(model: TextModel, opening: str, rest: str, sampling: Sampling, max_tokens: int) -> Sample:
-    completion = Completion(model.model, model.tokenizer, opening, sampling, max_tokens=max_tokens)
-    text = "".join(completion)
+def _sample(tokenizer: Tokenizer, opening: str, rest: str, written: Text) -> Sample:
+    stream = TextStream(tokenizer)
+    text = "".join(map(stream.push, written.tokens))
     return Sample(
         opening=opening,
         text=text,
         real=rest,
-        ended=completion.generation.stop_reason == "stop token",
-        num_bytes=len(text.encode("utf-8")) + completion.invalid_bytes,
-        invalid_bytes=completion.invalid_bytes,
+        ended=written.stop_reason == "stop token",
+        num_bytes=len(text.encode("utf-8")) + stream.invalid_bytes,
+        invalid_bytes=stream.invalid_bytes,
     )
 
 
