@@ -95,6 +95,18 @@ def test_a_model_by_itself_needs_text_and_takes_files(run: Path, tmp_path: Path,
     assert {row["language"] for row in figures["minimal_pairs"]["paradigms"]} == {"en"}
 
 
+def test_a_language_without_pairs_is_measured_without_them(run: Path, tmp_path: Path, invoke: Command) -> None:
+    (tmp_path / "mine.txt").write_text("Die Motte kam zur Lampe, und die Lampe war warm. " * 9, encoding="utf-8")
+    result = invoke(
+        "evaluate", run, "--data", f"de={tmp_path / 'mine.txt'}", *SMALL, "--lang", "en", "-o", tmp_path / "de.json"
+    )
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "de.json").read_text(encoding="utf-8"))
+    assert figures["texts"]["de"]["samples"] == 1
+    assert "told_apart" not in figures["texts"]["de"]
+    assert "minimal_pairs" not in figures
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -67,6 +67,11 @@ def test_equal_texts_have_self_bleu_1(text: list[str], number: int) -> None:
     assert self_bleu([text] * number) == pytest.approx(1)
 
 
+def test_a_single_text_has_no_self_bleu() -> None:
+    assert math.isnan(self_bleu([list("abcd")]))
+    assert math.isnan(self_bleu([list("abc"), list("abc")]))
+
+
 def test_compression_ratio() -> None:
     once, often = "The moth folded its wings.", "The moth folded its wings." * 20
     assert compression_ratio([once]) == len(once) / len(zlib.compress(once.encode(), 9))

@@ -37,7 +37,10 @@ def self_bleu(texts: Sequence[Text], max_n: int = 4) -> float:
     BLEU = min(1, e^(1 - r/c)) · (p₁ p₂ p₃ p₄)^¼, with p_n the share of a text's n-grams that occur in another text at
     least as often, and r the length of another text that is nearest to its own, c. An n without any match counts as 0.1
     matches (Chen and Cherry 2014, method 1). More texts mean more references and higher values: compare equal numbers.
+    NaN for a single text, and where no text has four units.
     """
+    if len(texts) < 2:
+        return math.nan
     counts = [[Counter(ngrams(text, n)) for n in range(1, max_n + 1)] for text in texts]
     rivals = [_two_highest([count[n] for count in counts]) for n in range(max_n)]
     lengths = Counter(map(len, texts))
@@ -46,7 +49,7 @@ def self_bleu(texts: Sequence[Text], max_n: int = 4) -> float:
         for text, count in zip(texts, counts, strict=True)
         if len(text) >= max_n
     ]
-    return sum(scores) / len(scores) if scores and len(texts) > 1 else math.nan
+    return sum(scores) / len(scores) if scores else math.nan
 
 
 def _two_highest(counts: Sequence[Counter[tuple[str, ...]]]) -> dict[tuple[str, ...], tuple[int, int]]:

@@ -19,7 +19,7 @@ from tsumiki.config import dump
 from tsumiki.data import PackedSource, Source, ValidationSet
 from tsumiki.evaluate.bits_per_byte import BitsPerByte, Bucket, by_position, token_losses, total
 from tsumiki.evaluate.likelihood import log_probabilities
-from tsumiki.evaluate.minimal_pairs import PARADIGMS, score_pairs, shortness_scorer, unigram_scorer
+from tsumiki.evaluate.minimal_pairs import PARADIGMS, Paradigm, score_pairs, shortness_scorer, unigram_scorer
 from tsumiki.evaluate.samples import Sample, draw_samples
 from tsumiki.evaluate.statistics import Proportion
 from tsumiki.evaluate.texts import judge_texts
@@ -89,31 +89,36 @@ def evaluate(
     figures: dict[str, Any] = {
         **describe_evaluation(model, held_out, config),
         "bits_per_byte": read_text(model, held_out, config, progress),
+        "texts": {},
     }
-    samples = {}
-    for language in languages if config.samples else ():
-        of_language = [source for source in held_out if source.language == language]
-        samples[language] = draw_samples(
-            model,
-            of_language,
-            number=config.samples,
-            max_tokens=min(config.max_tokens, model.model.config.max_seq_len),
-            temperature=config.temperature,
-            seed=config.seed,
-            progress=lambda done, language=language: progress(f"{language}: text {done} of {config.samples}"),
-        )
-    progress("judging texts")
-    sources = {language: [source for source in training if source.language == language] for language in languages}
-    figures["texts"] = {
-        language: judge_texts(drawn, texts_of(sources[language]) if sources[language] else None, language)
-        for language, drawn in samples.items()
-        if drawn
-    }
+    samples: dict[str, list[Sample]] = {}
+    for language in languages:
+        samples[language] = write_texts(model, held_out, language, config, progress)
+        if samples[language]:
+            progress(f"{language}: judging texts")
+            known = [source for source in training if source.language == language]
+            figures["texts"][language] = judge_texts(samples[language], texts_of(known) if known else None, language)
     figures["samples"] = {language: [asdict(sample) for sample in drawn] for language, drawn in samples.items()}
-    if config.minimal_pairs:
+    paradigms = [paradigm for paradigm in PARADIGMS if paradigm.language in languages]
+    if config.minimal_pairs and paradigms:
         progress("minimal pairs")
-        figures["minimal_pairs"] = read_pairs(model, held_out)
+        figures["minimal_pairs"] = read_pairs(model, held_out, paradigms)
     return figures, samples
+
+
+def write_texts(
+    model: TextModel, held_out: Sequence[PackedSource], language: str, config: EvaluationConfig, progress: Progress
+) -> list[Sample]:
+    """The texts of one language that are judged."""
+    return draw_samples(
+        model,
+        [source for source in held_out if source.language == language],
+        number=config.samples,
+        max_tokens=min(config.max_tokens, model.model.config.max_seq_len),
+        temperature=config.temperature,
+        seed=config.seed,
+        progress=lambda done: progress(f"{language}: text {done} of {config.samples}"),
+    )
 
 
 def texts_of(sources: Sequence[Source]) -> Iterator[str]:
@@ -199,9 +204,8 @@ def _bits(found: BitsPerByte) -> dict[str, float]:
     }
 
 
-def read_pairs(model: TextModel, held_out: Sequence[PackedSource]) -> dict[str, Any]:
-    """The minimal pairs of the held-out text's languages, with two controls: token frequencies, and shortness."""
-    paradigms = [paradigm for paradigm in PARADIGMS if paradigm.language in {source.language for source in held_out}]
+def read_pairs(model: TextModel, held_out: Sequence[PackedSource], paradigms: Sequence[Paradigm]) -> dict[str, Any]:
+    """Minimal pairs by paradigm and language, with two controls: token frequencies in the held-out text, and length."""
     counts = np.sum([source.token_counts(model.tokenizer.vocab_size) for source in held_out], axis=0)
     results = score_pairs(paradigms, partial(log_probabilities, model.model, model.tokenizer))
     unigram = score_pairs(paradigms, unigram_scorer(model.tokenizer, counts))

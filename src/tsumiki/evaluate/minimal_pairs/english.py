@@ -266,7 +266,7 @@ def negative_polarity() -> Iterator[Group]:
         if f"{one}s" != several:
             yield swap(f"{opening} _ {one} {verb} _ {several}.", "no", "any")
     verbs = ("helped", "asked", "told", "followed", "stopped")
-    for opening, verb, end in product((*openings, "In the end"), verbs, (".", " in the rain.", " all day.")):
+    for opening, verb, end in product((*openings, "In the end"), verbs, (".", " in the rain.", " again.")):
         yield swap(f"{opening} _ {verb} _{end}", "nobody", "anybody")
 
 
