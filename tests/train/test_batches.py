@@ -82,4 +82,4 @@ def test_closing_does_not_make_the_batches_that_nobody_wants(
     batches.next()
     threading.Timer(0.05, go_on.set).start()
     batches.close()
-    assert made == [0, 5]
+    assert len(made) <= 2 < AHEAD, "at most the one that was being made"

@@ -71,6 +71,7 @@ def test_a_run_leaves_what_the_design_says(run: Run, tmp_path: Path) -> None:
     assert result.run_dir == run_dir
     assert result.checkpoint == run_dir / "checkpoints" / "step-000006"
     assert sorted(path.name for path in run_dir.iterdir()) == [
+        ".lock",
         "checkpoints",
         "config.yaml",
         "manifest.json",

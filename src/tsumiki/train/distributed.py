@@ -116,12 +116,17 @@ class World:
                 f"say why, it did so above. {way_out}"
             ) from error
 
+    def least(self, number: int) -> int:
+        """The least of the processes' numbers. All of them must ask."""
+        least = torch.tensor(number)
+        if self.size > 1:
+            dist.all_reduce(least, dist.ReduceOp.MIN)
+        return int(least)
+
     def _first(self, flag: bool) -> int | None:
         """The lowest rank whose `flag` is true."""
-        rank = torch.tensor(self.rank if flag else self.size)
-        if self.size > 1:
-            dist.all_reduce(rank, dist.ReduceOp.MIN)
-        return int(rank) if rank < self.size else None
+        rank = self.least(self.rank if flag else self.size)
+        return rank if rank < self.size else None
 
 
 def join(device: str | torch.device | None) -> tuple[World, torch.device]:

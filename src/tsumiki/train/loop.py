@@ -12,11 +12,11 @@ import math
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,14 +32,21 @@ from tsumiki.train.capture import Captured
 from tsumiki.train.checkpoint import EVALUATION, Checkpoints, Progress, write_json
 from tsumiki.train.config import RunConfig, TrainConfig
 from tsumiki.train.display import Display, make_display, silent
-from tsumiki.train.distributed import Parallel, Replicas, World, build_parallel, join
+from tsumiki.train.distributed import Parallel, Replicas, Shards, World, build_parallel, join
 from tsumiki.train.experts import collapse_warnings, load_figures, step_load
 from tsumiki.train.gate import alarms, examine
 from tsumiki.train.manifest import describe_session
-from tsumiki.train.memory import peak_memory
+from tsumiki.train.memory import fits, largest_that_fits, micro_batch_sizes, peak_memory, try_gradient
 from tsumiki.train.metrics import Metrics, Unwritten
 from tsumiki.train.optimizer import Optimizer, build_optimizer, clip_gradients
-from tsumiki.train.run_directory import check_may_begin, check_may_continue, check_same_data, write_run
+from tsumiki.train.run_directory import (
+    check_may_begin,
+    check_may_continue,
+    check_same_data,
+    holds_run,
+    locked,
+    write_run,
+)
 from tsumiki.train.schedule import build_schedule
 from tsumiki.train.stop import Interrupted, StopSignals
 
@@ -62,8 +69,9 @@ def train(
     config: RunConfig,
     run_dir: Path,
     *,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     skip_doctor: bool = False,
+    find_micro_batch: bool = False,
     device: str | torch.device | None = None,
     display: Display | None = None,
 ) -> RunResult:
@@ -73,7 +81,9 @@ def train(
         config: everything that decides what is computed.
         run_dir: where the run lives; new, or with `resume` one that holds a run of the same configuration.
         resume: continue after the last checkpoint, on the CPU bit for bit as if there had been no interruption.
+            "auto": if there is a run; otherwise begin one. For jobs that may be stopped and started again.
         skip_doctor: train without proof that the model is sound. The manifest records it.
+        find_micro_batch: choose `train.micro_batch_size`, the largest that the device has memory for.
         device: such as `cpu` or `cuda`; the GPU if there is one.
         display: who shows what happens; what suits standard output if left out.
 
@@ -89,8 +99,9 @@ def train(
     parallel = build_parallel(config.train.parallel, world)
     display = display or (make_display() if world.leads else silent())
     checkpoints = Checkpoints(run_dir, keep_last=config.train.keep_last, world=world)
-    with closing(display), world.losing_nobody(f"Go on with: tsumiki train --resume {run_dir}"):
+    with closing(display), ExitStack() as held, world.losing_nobody(f"Go on with: tsumiki train --resume {run_dir}"):
         with world.together():
+            resume = holds_run(run_dir) if resume == "auto" else resume
             check_shares(config.train, world)
             if resume:
                 check_may_continue(run_dir, config, checkpoints.last_step)
@@ -108,6 +119,11 @@ def train(
         if skip_doctor:
             display.warn("the doctor was skipped, so nothing is known about this model. The manifest says so.")
 
+        with world.together():
+            if world.leads:
+                held.enter_context(locked(run_dir))
+                if not resume:
+                    check_may_begin(run_dir)  # another process may have, and ended, in the meantime
         parallel.spread(model)
         optimizer = build_optimizer(config.train.optimizer, model.named_parameters())
         progress = Progress()
@@ -117,6 +133,11 @@ def train(
                 progress = checkpoints.restore(checkpoints.last, model, optimizer)
                 display.say(f"Going on after {checkpoints.last}.")
 
+        if find_micro_batch:
+            with world.together():
+                rows = find_micro_batch_size(model, optimizer, config.train, parallel)
+            config = replace(config, train=replace(config.train, micro_batch_size=rows))
+            display.say(f"Each process computes {rows} rows at once.")
         session = describe_session(progress.step, model, config.backend, diagnosis, world)
         with world.together():
             if world.leads:
@@ -167,6 +188,38 @@ def check_vocabulary(config: RunConfig, data: PreparedData) -> None:
             f"The tokenizer has {data.tokenizer.vocab_size} tokens, but model.vocab_size is {config.model.vocab_size}: "
             f"set model.vocab_size={data.tokenizer.vocab_size}, or choose another tokenizer."
         )
+
+
+def find_micro_batch_size(model: LanguageModel, optimizer: Optimizer, config: TrainConfig, parallel: Parallel) -> int:
+    """The most rows at once that every process has memory for.
+
+    Raises:
+        UserError: there is none, or the model is sharded.
+    """
+    if isinstance(parallel, Shards):
+        raise UserError(
+            "With train.parallel: fsdp the processes compute together and cannot find a micro-batch each; name one by "
+            "train.micro_batch_size."
+        )
+    device = model.unembedding.device
+    model.train()
+    try_rows = functools.partial(
+        try_gradient, model, seq_len=config.seq_len, compiled=config.compile, autocast=autocast(config, device)
+    )
+    found = largest_that_fits(micro_batch_sizes(config.batch_size // parallel.world.size), try_rows)
+    optimizer.zero_grad()
+    found = parallel.world.least(found or 0)
+    if found == 0:
+        raise UserError(f"Not even one row of {config.seq_len} tokens fits into the memory of {device}: {SMALLER}")
+    return found
+
+
+SMALLER = "choose a smaller model, or a shorter train.seq_len."
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """Matrix products in bfloat16, if the configuration wants them."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
 class Training:
@@ -225,8 +278,8 @@ class Training:
         """
         self.display.start(self.progress.step, self.config.steps)
         self.model.train()
-        if self.config.compile:
-            self.compile()
+        if self.config.compile and not fits(self.compile):
+            raise self.out_of_memory()
         self.clock_read = perf_counter()
         while True:
             if self.due(self.config.checkpoint_every) or self.due(self.config.evaluate_every):
@@ -235,7 +288,8 @@ class Training:
                 evaluation = self.evaluate()
                 if self.progress.step == self.config.steps:
                     return evaluation
-            self.update()
+            if not fits(self.update):
+                raise self.out_of_memory()
             if self.due(self.config.log_every):
                 self.log()
             if self.world.any(stop.received is not None):
@@ -257,7 +311,9 @@ class Training:
         ids, targets, documents = (rows[: self.micro_batch_size] for rows in to_device(batch, self.device))
         bound = bound_of_documents(batch.documents)
         loss = functools.partial(self.loss, max_documents=bound, routings=[])
-        accumulate_gradients(loss, (ids, targets, documents), targets.numel(), len(ids), self.autocast())
+        accumulate_gradients(
+            loss, (ids, targets, documents), targets.numel(), len(ids), autocast(self.config, self.device)
+        )
         self.optimizer.zero_grad()
         recorded = " Each step will be one CUDA graph." if isinstance(self.compute, Captured) else ""
         self.display.say(f"Compiled in {perf_counter() - started:.1f} s.{recorded}")
@@ -304,7 +360,7 @@ class Training:
             (ids, targets, documents),
             num_targets,
             self.micro_batch_size,
-            self.autocast(),
+            autocast(self.config, self.device),
         )
         loss = self.world.sum(loss)
         self.parallel.sum_gradients(self.model.parameters())
@@ -330,10 +386,6 @@ class Training:
         now = perf_counter()
         self.progress = self.progress.after(now - self.clock_read)
         self.clock_read = now
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Matrix products in bfloat16, if the configuration wants them."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def expert_figures(self) -> dict[str, Any]:
         """How busy the experts were in the last step, if there are any. A router that has collapsed is told once."""
@@ -387,7 +439,7 @@ class Training:
     def evaluate_whole(self, model: LanguageModel) -> Mapping[str, Any]:
         """Bits per byte by language, and samples. The weights and the training's random numbers stay as they are."""
         model.eval()
-        with self.autocast():
+        with autocast(self.config, self.device):
             results = by_language(model, self.validation)
         bits_per_byte = {language: result.bits_per_byte for language, result in results.items()}
         line = {
@@ -429,6 +481,31 @@ class Training:
             f"{len(documents)} documents, {documents[0][1]} of {documents[0][0]} first; '{report}' lists them all. "
             f"No checkpoint has anything of it. {self.checkpoints.last_good()} "
             "Look at the documents, or begin a run with a lower learning rate or a longer warm-up."
+        )
+
+    def out_of_memory(self) -> UserError:
+        """What to say when a step needed more memory than there is: how many rows at once would not have."""
+        size, self.compute = self.micro_batch_size, self.compute_step  # a recorded step holds its memory
+        self.optimizer.zero_grad()
+        smaller = [rows for rows in micro_batch_sizes(self.config.batch_size // self.world.size) if rows < size]
+        try_rows = functools.partial(
+            try_gradient,
+            self.model,
+            seq_len=self.config.seq_len,
+            compiled=self.config.compile,
+            autocast=autocast(self.config, self.device),
+        )
+        sharded = isinstance(self.parallel, Shards)  # the processes would have to try together
+        found = next(iter(smaller), None) if sharded else largest_that_fits(smaller, try_rows)
+        way_out = f"not even one row fits: {SMALLER}"
+        if found is not None:
+            way_out = (
+                f"{found} {'may fit' if sharded else 'fit'}; go on with: "
+                f"tsumiki train --resume {self.checkpoints.run_dir} train.micro_batch_size={found}"
+            )
+        return UserError(
+            f"Step {self.progress.step + 1} needs more memory than {self.device} has, with {size} rows at once; "
+            f"{way_out}"
         )
 
     def close(self) -> None:

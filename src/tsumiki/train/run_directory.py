@@ -1,7 +1,11 @@
 """A run's directory: whether a training may begin or go on in it, and the files that say what the run is."""
 
+import errno
 import json
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +22,68 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 DOCTOR = "doctor.json"
 
-CHANGEABLE = (
-    "backend",
-    "data.cache",
-    "train.checkpoint_every",
-    "train.compile",
-    "train.evaluate_every",
-    "train.evaluate_max_bytes",
-    "train.keep_last",
-    "train.log_every",
-    "train.micro_batch_size",
-    "train.parallel",
-    "train.samples",
-    "train.tensorboard",
+LOCK = ".lock"
+
+CHANGEABLE = re.compile(
+    r"(backend"
+    r"|data\.cache"
+    r"|data\.sources\.\d+\.licence"
+    r"|train\.checkpoint_every"
+    r"|train\.compile"
+    r"|train\.evaluate_every"
+    r"|train\.evaluate_max_bytes"
+    r"|train\.keep_last"
+    r"|train\.log_every"
+    r"|train\.micro_batch_size"
+    r"|train\.parallel"
+    r"|train\.samples"
+    r"|train\.tensorboard"
+    r")(\..*)?"
 )
 """What a resumed run may have otherwise than before: how it is computed and watched. Everything else decides what is
 computed, and a run is one computation. `train.steps` may change where the steps already made stay as they were."""
+
+
+def holds_run(run_dir: Path) -> bool:
+    """Whether a training has begun there."""
+    return (run_dir / CONFIG).exists()
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Keep other processes from training in the directory, which is made if need be, until this one ends.
+
+    The lock is the operating system's: it ends with its process, even a killed one, though its file stays. Where the
+    file system knows no locks there is none.
+
+    Raises:
+        UserError: "Another process is training in 'runs/a': ..."
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / LOCK).open("a", encoding="utf-8") as file:
+        try:
+            take_lock(file.fileno())
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(
+                    f"Another process is training in '{run_dir}': wait for its end or stop it, or give this run "
+                    "another name."
+                ) from error
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+        yield
+
+
+def take_lock(file: int) -> None:
+    """Lock an open file for this process alone, or raise an OSError at once."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def check_may_begin(run_dir: Path) -> None:
@@ -42,7 +92,7 @@ def check_may_begin(run_dir: Path) -> None:
     Raises:
         UserError: "'runs/a' already holds a run: go on with it by --resume, or give the new one another name."
     """
-    if (run_dir / CONFIG).exists():
+    if holds_run(run_dir):
         raise UserError(
             f"'{run_dir}' already holds a run: go on with it by --resume, or give the new one another name."
         )
@@ -57,11 +107,11 @@ def check_may_continue(run_dir: Path, config: RunConfig, step: int) -> None:
     Raises:
         UserError: "'runs/a' was trained with train.seed = 0, and now it is 1: ..."
     """
-    if not (run_dir / CONFIG).is_file():
+    if not holds_run(run_dir):
         raise UserError(f"'{run_dir}' holds no run to go on with; leave --resume out to begin one.")
     before = load(run_dir / CONFIG, RunConfig)
     for key, old, new in differences(dump(before), dump(config)):
-        if any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE):
+        if CHANGEABLE.fullmatch(key):
             continue
         if key == "train.steps" and same_so_far(before, config, step):
             continue
