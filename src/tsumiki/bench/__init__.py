@@ -1,0 +1,1 @@
+"""How fast texts are written: measured beside its bound, and beside other tools on the same weights."""
