@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ OPTIMIZERS = {
     "fused_adamw": {**ADAMW, "kind": "fused_adamw"},
     "muon": {"kind": "muon", "learning_rate": 0.01, "rest": ADAMW},
 }
+RESUMED = {kind: OPTIMIZERS[kind] for kind in ("adamw", "muon")}
 MODEL = {"dropout": 0.0}
 
 TRAIN = """
@@ -35,6 +37,18 @@ from tsumiki.config import load
 from tsumiki.train import RunConfig, train
 for config, run_dir, resume in zip(*[iter(sys.argv[1:])] * 3):
     train(load(config, RunConfig), Path(run_dir), resume=resume == "resume", skip_doctor=True, device="cpu")
+"""
+
+
+FULL_DISK = """
+import errno
+import tsumiki.train.checkpoint as checkpoint
+write_part = checkpoint.write_part
+def full(tensors, directory, *rest):
+    if directory.name == ".step-000004":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return write_part(tensors, directory, *rest)
+checkpoint.write_part = full
 """
 
 
@@ -96,10 +110,12 @@ def runs(make_config: Callable[..., RunConfig], tmp_path_factory: pytest.TempPat
 
     for kind, optimizer in OPTIMIZERS.items():
         alone(f"{kind}-alone", optimizer=optimizer)
+        for parallel in ("ddp", "fsdp"):
+            by_two(f"{kind}-{parallel}", optimizer=optimizer, parallel=parallel)
+    for kind, optimizer in RESUMED.items():
         alone(f"{kind}-alone-then-fsdp", optimizer=optimizer, steps=STEPS // 2)
         by_two(f"{kind}-alone-then-fsdp", resume=True, optimizer=optimizer, parallel="fsdp")
         for parallel in ("ddp", "fsdp"):
-            by_two(f"{kind}-{parallel}", optimizer=optimizer, parallel=parallel)
             by_two(f"{kind}-{parallel}-then-alone", optimizer=optimizer, parallel=parallel, steps=STEPS // 2)
     by_two("adamw-ddp-then-fsdp", optimizer=ADAMW, steps=STEPS // 2)
     by_two("adamw-ddp-then-fsdp", resume=True, optimizer=ADAMW, parallel="fsdp")
@@ -108,14 +124,19 @@ def runs(make_config: Callable[..., RunConfig], tmp_path_factory: pytest.TempPat
     processes = start_two(*(argument for job in jobs for argument in job))
     errors = finish(processes)
     assert [process.returncode for process in processes] == [0, 0], errors
-    for kind, optimizer in OPTIMIZERS.items():
+    for kind, optimizer in RESUMED.items():
         for parallel in ("ddp", "fsdp"):
             alone(f"{kind}-{parallel}-then-alone", resume=True, optimizer=optimizer)
     return directory
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
-@pytest.mark.parametrize("way", ["ddp", "fsdp", "ddp-then-alone", "fsdp-then-alone", "alone-then-fsdp"])
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        *((kind, way) for kind in OPTIMIZERS for way in ("ddp", "fsdp")),
+        *((kind, way) for kind in RESUMED for way in ("ddp-then-alone", "fsdp-then-alone", "alone-then-fsdp")),
+    ],
+)
 def test_two_processes_train_as_one_does(runs: Path, kind: str, way: str) -> None:
     expected = losses(runs / f"{kind}-alone")
     assert len(expected) == STEPS
@@ -147,6 +168,17 @@ def test_the_first_process_speaks_for_all(runs: Path, make_config: Callable[...,
     assert "train.batch_size is 3, which 2 processes cannot share equally" in first.communicate(timeout=100)[1]
     assert "PeerFailed" in second.communicate(timeout=100)[1]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_under_one_process_loses_nothing(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
+    """The second process cannot write its shard of the second checkpoint: nothing of that stays, and one says so."""
+    config = make_config(model=MODEL, parallel="fsdp", evaluate_every=100, samples={"prompts": []})
+    (tmp_path / "config.yaml").write_text(dump_yaml(config), encoding="utf-8")
+    program = f"import os\nif os.environ['RANK'] == '1':\n{textwrap.indent(FULL_DISK, '    ')}\n{TRAIN}"
+    first, second = finish(start_two(str(tmp_path / "config.yaml"), str(tmp_path / "run"), "begin", program=program))
+    assert "PeerFailed" in first
+    assert "Checkpoint step-000004 could not be written: no space left on device. The last good" in second
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000002"]
 
 
 def test_one_that_is_killed_does_not_leave_the_other_hanging(

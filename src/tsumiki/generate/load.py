@@ -4,6 +4,7 @@ What the model is stands in its checkpoint; no configuration is asked for.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -19,6 +20,8 @@ from tsumiki.generate.streaming import Completion
 from tsumiki.kernels import BackendConfig
 from tsumiki.models import LanguageModel, load_model
 from tsumiki.models.artefact import WEIGHTS
+
+EVALUATION = "evaluation.json"
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -111,16 +114,27 @@ def find_checkpoint(path: Path) -> Path:
     """
     if (path / WEIGHTS).is_file():
         return path
-    checkpoints = sorted((path / "checkpoints").glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    checkpoints = checkpoints_of(path)
     if not checkpoints:
         raise UserError(f"'{path}' holds no checkpoint; name a run's directory, or train one with `tsumiki train`.")
-    losses = {checkpoint: _loss(checkpoint / "evaluation.json") for checkpoint in checkpoints}
-    evaluated = {checkpoint: loss for checkpoint, loss in losses.items() if loss is not None}
-    return min(evaluated, key=evaluated.__getitem__, default=checkpoints[-1])
+    return best_of(checkpoints) or checkpoints[-1]
 
 
-def _loss(evaluation: Path) -> float | None:
-    return json.loads(evaluation.read_text(encoding="utf-8"))["loss"] if evaluation.is_file() else None
+def checkpoints_of(run_dir: Path) -> list[Path]:
+    """Every finished checkpoint of a run, earliest first."""
+    return sorted((run_dir / "checkpoints").glob("step-*"), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def best_of(checkpoints: Iterable[Path]) -> Path | None:
+    """The one with the lowest validation loss in its `evaluation.json`; None while none was evaluated."""
+    evaluations = {path: path / EVALUATION for path in checkpoints if (path / EVALUATION).is_file()}
+    losses = {path: json.loads(file.read_text(encoding="utf-8"))["loss"] for path, file in evaluations.items()}
+    return min(losses, key=losses.__getitem__, default=None)
 
 
 def newest_run(runs: Path) -> Path:
@@ -137,7 +151,9 @@ def newest_run(runs: Path) -> Path:
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device that was asked for, or the GPU if there is one, or the CPU.
+    """The device that was asked for, or the NVIDIA or AMD GPU if there is one, or the CPU.
+
+    Apple's GPU is taken if it is asked for, as `mps`: it has no float64, which some sums are made in.
 
     Raises:
         UserError: there is no such device.
@@ -151,4 +167,5 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 def _devices() -> list[str]:
-    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *mps, *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]

@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 
 from tsumiki.doctor import require_receipt
 from tsumiki.errors import UserError
+from tsumiki.generate.load import best_of, checkpoints_of, step_of
 from tsumiki.models import LanguageModel, load_model, save_model
 from tsumiki.train.distributed import World, like
 from tsumiki.train.optimizer import Optimizer
@@ -35,7 +36,6 @@ from tsumiki.train.shards import StoredTensors, write_part
 
 OPTIMIZER = "optimizer"
 STATE = "state.json"
-EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Checkpoints:
 
     def all(self) -> list[Path]:
         """Every finished checkpoint, earliest first."""
-        return sorted(self.directory.glob("step-[0-9]*"), key=step_of)
+        return checkpoints_of(self.run_dir)
 
     @property
     def last(self) -> Path | None:
@@ -102,8 +102,7 @@ class Checkpoints:
     @property
     def best(self) -> Path | None:
         """The checkpoint with the lowest validation loss; None while none was evaluated."""
-        losses = {path: read_json(path / EVALUATION)["loss"] for path in self.all() if (path / EVALUATION).is_file()}
-        return min(losses, key=losses.__getitem__, default=None)
+        return best_of(self.all())
 
     def save(
         self, progress: Progress, model: LanguageModel | None, optimizer: Optimizer, files: Mapping[str, bytes]
@@ -207,11 +206,6 @@ class Checkpoints:
             if path not in kept:
                 unfinished = path.rename(path.with_name(f".{path.name}"))  # never a half-deleted `step-*`
                 shutil.rmtree(unfinished)
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step in a checkpoint's name."""
-    return int(checkpoint.name.removeprefix("step-"))
 
 
 def sha256(path: Path) -> str:

@@ -25,11 +25,12 @@ from tsumiki.data import Batch, PackedSource, PreparedData, TrainingStream, Vali
 from tsumiki.errors import UserError
 from tsumiki.evaluate.bits_per_byte import BitsPerByte, by_language
 from tsumiki.generate import Completion, Sampling
+from tsumiki.generate.load import EVALUATION
 from tsumiki.models import LanguageModel, build_model
 from tsumiki.nn.feed_forward import MixtureOfExperts, Routing
 from tsumiki.train.batches import Batches
 from tsumiki.train.capture import Captured
-from tsumiki.train.checkpoint import EVALUATION, Checkpoints, Progress, write_json
+from tsumiki.train.checkpoint import Checkpoints, Progress, write_json
 from tsumiki.train.config import RunConfig, TrainConfig
 from tsumiki.train.display import Display, make_display, silent
 from tsumiki.train.distributed import Parallel, Replicas, Shards, World, build_parallel, join
