@@ -3,7 +3,9 @@
 import base64
 import json
 import re
+import struct
 import xml.etree.ElementTree as ET
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ from interpret.conftest import build
 from tsumiki.cli import app
 from tsumiki.data import Tokenizer
 from tsumiki.interpret import Trace, load_trace, record
-from tsumiki.interpret.figure import all_heads_figure, head_figure
+from tsumiki.interpret.figure import all_heads_figure, head_figure, head_png, png
 from tsumiki.interpret.findings import examine, highest_scores
 from tsumiki.interpret.page import page
 
+SVG = "{http://www.w3.org/2000/svg}"
 PROMPT = "むかし、猫がいた。"
 
 
@@ -47,7 +50,7 @@ def test_the_command_writes_everything_and_says_where(run: Path) -> None:
     result = invoke("inspect", run, "--prompt", PROMPT, "--lang", "ja")
     assert result.exit_code == 0, result.output
     written = [Path(line) for line in result.stdout.splitlines() if line.startswith(str(run))]
-    assert len(written) == 6
+    assert len(written) == 7
     assert all(path.stat().st_size > 100 for path in written)
     assert "先頭のトークンに頼るヘッド" in result.stdout
     trace = load_trace(run / "inspect")
@@ -110,12 +113,40 @@ def test_the_page_says_everything_in_both_languages(trace: Trace, tokenizer: Tok
     assert set(re.findall(r'data-say="(\w+)"', html)) <= set(english)
 
 
-def test_figures_are_svg_with_the_tokens_and_the_weights(trace: Trace) -> None:
+def pixels(image: bytes) -> np.ndarray:
+    """The grey values of a PNG whose lines have no filter, after its checksums have been looked at."""
+    assert image[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, rest = {}, image[8:]
+    while rest:
+        (length,) = struct.unpack(">I", rest[:4])
+        name, data, checksum = rest[4:8], rest[8 : 8 + length], rest[8 + length : 12 + length]
+        assert struct.unpack(">I", checksum)[0] == zlib.crc32(name + data)
+        chunks[name], rest = data, rest[12 + length :]
+    assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"]
+    width, height = struct.unpack(">2I", chunks[b"IHDR"][:8])
+    lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), dtype=np.uint8).reshape(height, width + 1)
+    assert not lines[:, 0].any()
+    return lines[:, 1:]
+
+
+def test_a_png_by_hand() -> None:
+    assert pixels(png(torch.tensor([[0.0, 1.0, 0.2]]))).tolist() == [[255, 0, 204]]
+
+
+def test_a_head_is_a_picture_of_its_weights(trace: Trace) -> None:
+    grey = pixels(head_png(trace, layer=1, head=2))
+    scale = len(grey) // len(trace.ids)
+    assert len(grey) >= 512
+    np.testing.assert_allclose(1 - grey[::scale, ::scale] / 255, trace.attention[1, 2], atol=0.5 / 255 + 1e-6)
+
+
+def test_figures_are_svg_with_the_tokens_and_the_pictures(trace: Trace) -> None:
     figure = ET.fromstring(head_figure(trace, layer=1, head=2))
-    texts = [element.text for element in figure.iter("{http://www.w3.org/2000/svg}text")]
-    assert texts[::2] == list(trace.labels)
-    opacities = [rect.get("fill-opacity") for rect in figure.iter("{http://www.w3.org/2000/svg}rect")]
-    weights = trace.attention[1, 2].flatten().tolist()
-    assert [value for value in opacities if value] == [f"{weight:.2f}" for weight in weights if weight >= 0.01]
+    texts = [element.text for element in figure.iter(f"{SVG}text")]
+    assert texts[::2] == texts[1::2] == list(trace.labels)
+    (image,) = figure.iter(f"{SVG}image")
+    data = (image.get("href") or "").removeprefix("data:image/png;base64,")
+    assert base64.b64decode(data) == head_png(trace, layer=1, head=2)
     grid = ET.fromstring(all_heads_figure(trace))
-    assert len(list(grid.iter("{http://www.w3.org/2000/svg}text"))) == 3 * 4
+    assert [element.text for element in grid.iter(f"{SVG}text")][:5] == ["1.1", "1.2", "1.3", "1.4", "2.1"]
+    assert len(list(grid.iter(f"{SVG}image"))) == 3 * 4

@@ -45,7 +45,7 @@ def show_text(run: Path, prompt: str, output: Path | None, seed: int, device: st
     """Record one text, print what stands out, and write the trace, the page and the figures."""
     from tsumiki.generate import load
     from tsumiki.interpret import record, save_trace
-    from tsumiki.interpret.figure import all_heads_figure, head_figure
+    from tsumiki.interpret.figure import all_heads_figure, head_figure, head_png
     from tsumiki.interpret.findings import examine
     from tsumiki.interpret.page import page
     from tsumiki.interpret.terminal import render
@@ -59,16 +59,17 @@ def show_text(run: Path, prompt: str, output: Path | None, seed: int, device: st
     directory = directory_for(model.checkpoint, output)
     save_trace(trace, directory)
     layer, head = strongest(findings.scores["induction"])
+    name = f"attention-{layer + 1}-{head + 1}"
+    facts = {"prompt": prompt, "seed": seed, **findings.to_json()}
     files = {
-        "inspect.html": page(trace, findings, where=model.checkpoint.as_posix(), language=language),
-        "inspect.json": json.dumps(
-            {"prompt": prompt, "seed": seed, **findings.to_json()}, ensure_ascii=False, indent=1
-        ),
-        "attention.svg": all_heads_figure(trace),
-        f"attention-{layer + 1}-{head + 1}.svg": head_figure(trace, layer, head),
+        "inspect.html": page(trace, findings, where=model.checkpoint.as_posix(), language=language).encode("utf-8"),
+        "inspect.json": json.dumps(facts, ensure_ascii=False, indent=1).encode("utf-8"),
+        "attention.svg": all_heads_figure(trace).encode("utf-8"),
+        f"{name}.svg": head_figure(trace, layer, head).encode("utf-8"),
+        f"{name}.png": head_png(trace, layer, head),
     }
-    for name, text in files.items():
-        (directory / name).write_text(text, encoding="utf-8")
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
     render(trace, findings, console(), language)
     for name in ("trace.safetensors", "trace.json", *files):
         print(directory / name)
