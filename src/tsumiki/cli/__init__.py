@@ -3,7 +3,20 @@
 import typer
 
 import tsumiki
-from tsumiki.cli import demo, doctor, evaluate, exchange, generate, harness, inspect, plan, publish, tokenizer, train
+from tsumiki.cli import (
+    demo,
+    doctor,
+    evaluate,
+    exchange,
+    generate,
+    harness,
+    inspect,
+    plan,
+    publish,
+    report,
+    tokenizer,
+    train,
+)
 from tsumiki.cli.terminal import Commands, use_utf8
 
 app = typer.Typer(
@@ -36,6 +49,7 @@ app.command()(plan.presets)
 app.command()(plan.plan)
 app.command()(train.train)
 app.command()(doctor.doctor)
+app.command()(report.report)
 app.command()(generate.generate)
 app.command()(evaluate.evaluate)
 app.command()(inspect.inspect)

@@ -25,6 +25,7 @@ def demo(
 ) -> None:
     """Check a small model, train it on the shipped stories for about two minutes, and ask it for stories."""
     from tsumiki.cli.plan import report
+    from tsumiki.cli.report import write_report
     from tsumiki.config import load
     from tsumiki.generate import load as load_text_model
     from tsumiki.models import plan
@@ -52,7 +53,7 @@ def demo(
     compare_cache(out, load_text_model(run_dir, backend=run.backend))
 
     out.print()
-    out.print(f"The run lies in {run_dir}. Now try")
+    out.print(f"The run lies in {run_dir}, and what became of it on one page, {write_report(run_dir)}. Now try")
     out.print(f"  tsumiki generate {run_dir}           type how a story begins")
     out.print(f"  tsumiki doctor {run_dir} --full      every check")
     out.print("  tsumiki presets                      larger models to train")

@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Exit, Option
 
 from tsumiki.cli.terminal import console
 from tsumiki.errors import UserError
+
+if TYPE_CHECKING:
+    from tsumiki.doctor import Verdict
 
 TRANSFORMERS = "hf:"
 COMPILERS = {"darwin": "clang++", "win32": "cl"}
@@ -32,7 +35,10 @@ def doctor(
     receipt: Annotated[Path | None, Option(help="Write the verdicts to this file, as JSON.")] = None,
     device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPU if there is one.")] = None,
 ) -> None:
-    """Look for bugs in a model: does it see the future, does the cache change it? Exit code 1 if one is found."""
+    """Look for bugs in a model: does it see the future, does the cache change it? Exit code 1 if one is found.
+
+    Of a run also the curves are read: what is normal for its size, and the likeliest cause of what is not.
+    """
     from tsumiki.doctor import default_language, diagnose, render, to_json
 
     if self_test:
@@ -47,8 +53,20 @@ def doctor(
         text = json.dumps(to_json(diagnosis), ensure_ascii=False, indent=2)
         receipt.write_text(text + "\n", encoding="utf-8")
     render(diagnosis, console(), lang)
-    if not diagnosis.ok:
+    found = curves(Path(source), lang) if (Path(source) / "metrics.jsonl").is_file() else ()
+    if not diagnosis.ok or any(verdict.status == "failed" for verdict in found):
         raise Exit(1)
+
+
+def curves(run: Path, lang: Literal["en", "ja"] | None) -> "tuple[Verdict, ...]":
+    """Show what a run's curves say, and return it."""
+    from tsumiki.doctor import explain, read_history, render_curves
+
+    found = explain(read_history(run))
+    out = console()
+    out.print()
+    render_curves(found, out, lang)
+    return found
 
 
 def patient(source: str, changes: list[str], device: str | None, *, full: bool, directory: Path) -> dict[str, Any]:

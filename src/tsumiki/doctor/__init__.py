@@ -16,7 +16,7 @@ from tsumiki.doctor.messages import default_language, sentence
 from tsumiki.doctor.receipt import check_receipt, from_json, require_receipt, to_json
 from tsumiki.doctor.statistical import too_good
 from tsumiki.doctor.subject import Adapter
-from tsumiki.doctor.terminal import render
+from tsumiki.doctor.terminal import render, render_curves
 from tsumiki.doctor.verdict import Diagnosis, Verdict
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "packed_by_positions",
     "read_history",
     "render",
+    "render_curves",
     "require_receipt",
     "sentence",
     "to_json",

@@ -1,0 +1,107 @@
+"""What a report is made of, whatever it is written as."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tsumiki.doctor.messages import Language
+
+Tone = Literal["good", "note", "bad", "plain"]
+"""How a sentence is meant; `bad` is red."""
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Some sentences."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Banner:
+    """A sentence that must not be overlooked."""
+
+    text: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings.
+
+    Args:
+        numbers: the columns that are aligned to the right.
+        tones: the tone of each row; all plain if left out.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Sequence[int] = ()
+    tones: Sequence[Tone] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line.
+
+    Args:
+        dots: mark each point, for measurements that are few.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    dots: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Curves over one horizontal axis.
+
+    Args:
+        name: of its file, and of no other figure in the report.
+        title: what is drawn.
+        x, y: what the axes are, with their units.
+        logarithmic: the vertical axis.
+    """
+
+    name: str
+    title: str
+    x: str
+    y: str
+    curves: Sequence[Curve]
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures side by side."""
+
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text that is shown as it is."""
+
+    text: str
+
+
+Block = Paragraph | Banner | Table | Figures | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report in one language. What comes first is read first."""
+
+    language: Language
+    title: str
+    sections: Sequence[Section]

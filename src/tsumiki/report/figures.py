@@ -1,0 +1,141 @@
+"""Curves as pictures: SVG whose text stays text, and PNG.
+
+The text of an SVG is set by the browser, in whatever Japanese font the reader has; matplotlib needs none. In a PNG
+the letters are drawn here, so Japanese needs a font: one that is installed, or that of the extra `fonts`.
+"""
+
+import io
+import re
+import warnings
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsumiki.errors import UserError
+from tsumiki.report.blocks import Figure
+
+SERIES = ("#0b62a8", "#c2410c", "#0f7b4f", "#8b3fa8", "#7a6000", "#b0234f")
+"""Colours of curves: as dark as text on white, and told apart by colour-blind readers in this order."""
+
+INK, GRID = "#24292f", "#d8dee4"
+
+FONTS = "system-ui, 'Hiragino Sans', 'Noto Sans CJK JP', 'Noto Sans JP', 'Yu Gothic', Meiryo, 'IPAexGothic', sans-serif"
+"""What the text of pages and SVGs is set in: the reader's own font, and on every system one with kana and kanji."""
+
+JAPANESE = ("Noto Sans CJK JP", "Noto Sans JP", "Hiragino Sans", "Yu Gothic", "Meiryo", "IPAexGothic", "IPAGothic")
+"""Installed fonts with Japanese glyphs, the best first."""
+
+MOST_POINTS = 300
+"""A curve of more points is drawn as means of so many stretches, with their lowest and highest values as a band."""
+
+
+def to_svg(figure: Figure, *, salt: str = "") -> str:
+    """A figure as an `<svg>` element that takes the width it is given.
+
+    Args:
+        salt: makes the ids of two figures on one page differ; `name` does where every name is used once.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser sets the text
+        content = _draw(figure, "svg", {"svg.fonttype": "none", "svg.hashsalt": figure.name + salt}).decode("utf-8")
+    content = content[content.index("<svg") :]
+    content = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', _open(figure), content, count=1)
+    content = re.sub(r"<metadata>.*?</metadata>", "", content, flags=re.DOTALL)
+    content = re.sub(r' id="[a-z0-9.]+_\d+"', "", content)
+    return re.sub(r"font: ([\d.]+px) [^;\"]+", rf"font: \1 {FONTS}", content)
+
+
+def to_png(figure: Figure) -> bytes:
+    """A figure as a PNG of 1280 x 720 pixels.
+
+    Raises:
+        UserError: the figure holds Japanese text, and no font has its glyphs.
+    """
+    text = "".join((figure.title, figure.x, figure.y, *(curve.name for curve in figure.curves)))
+    font = {"font.family": [japanese_font()]} if re.search(r"[\u3000-\u9fff\uff00-\uffef]", text) else {}
+    return _draw(figure, "png", {"savefig.dpi": 200, **font})
+
+
+def japanese_font() -> str:
+    """The name of a font with kana and kanji.
+
+    Raises:
+        UserError: "No font with Japanese glyphs is installed; ..."
+    """
+    from matplotlib import font_manager
+
+    if find_spec("matplotlib_fontja") is not None:
+        font_manager.fontManager.addfont(str(files("matplotlib_fontja").joinpath("fonts/ipaexg.ttf")))
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    for name in JAPANESE:
+        if name in installed:
+            return name
+    raise UserError(
+        "No font with Japanese glyphs is installed, and a PNG needs one; run: pip install 'tsumiki[fonts]', or write "
+        "SVG figures, whose text the reader's own font sets."
+    )
+
+
+def _draw(figure: Figure, format: str, settings: Any) -> bytes:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    style = {"font.size": 10, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
+    settings = {**style, "axes.edgecolor": GRID, **settings}
+    with rc_context(settings):
+        canvas = Canvas(figsize=(6.4, 3.6), layout="constrained")
+        axes = canvas.subplots()
+        for number, curve in enumerate(figure.curves):
+            _draw_curve(axes, curve, SERIES[number % len(SERIES)])
+        axes.set_title(figure.title, loc="left", fontsize=11)
+        axes.set_xlabel(figure.x)
+        axes.set_ylabel(figure.y)
+        if figure.logarithmic:
+            axes.set_yscale("log")
+        if axes.get_xlim()[1] >= 1000:
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.grid(True, color=GRID, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(figure.curves) > 1:
+            axes.legend(frameon=False, borderaxespad=1.5)
+        out = io.BytesIO()
+        canvas.savefig(
+            out, format=format, transparent=format == "svg", metadata={"Date": None} if format == "svg" else {}
+        )
+    return out.getvalue()
+
+
+def _draw_curve(axes: Any, curve: Any, colour: str) -> None:
+    x, y = np.asarray(curve.x, dtype=float), np.asarray(curve.y, dtype=float)
+    if len(x) > MOST_POINTS:
+        parts = [(np.mean(a), np.mean(b), np.min(b), np.max(b)) for a, b in _stretches(x, y)]
+        x, y, low, high = np.array(parts).T
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(x, y, color=colour, linewidth=1.6, marker="o" if curve.dots else None, markersize=4, label=curve.name)
+
+
+def _stretches(x: Any, y: Any) -> Any:
+    return zip(np.array_split(x, MOST_POINTS), np.array_split(y, MOST_POINTS), strict=True)
+
+
+def _open(figure: Figure) -> str:
+    title = figure.title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\\", "")
+    return (
+        r'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="\1" role="img" '
+        f'aria-label="{title}">'
+    )
+
+
+def save(figure: Figure, directory: Path, format: str) -> str:
+    """Write a figure's file; returns its name."""
+    name = f"{figure.name}.{format}"
+    if format == "png":
+        (directory / name).write_bytes(to_png(figure))
+    else:
+        (directory / name).write_text(to_svg(figure), encoding="utf-8")
+    return name
