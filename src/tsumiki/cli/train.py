@@ -26,6 +26,7 @@ def train(
     device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPU if there is one.")] = None,
 ) -> None:
     """Examine a model, then train it; with `torchrun`, in several processes."""
+    from tsumiki.cli.report import write_report
     from tsumiki.config import load
     from tsumiki.train import Interrupted, RunConfig
     from tsumiki.train import train as run_training
@@ -55,6 +56,7 @@ def train(
     leave()
     if result.evaluation:  # the process that leads speaks
         print(f"The run lies in {result.run_dir}. Ask it for a story: tsumiki generate {result.run_dir}")
+        print(f"What became of it, on one page: {write_report(result.run_dir)}")
 
 
 def without_auto(config: str, changes: list[str]) -> tuple[str, list[str], bool]:
