@@ -95,6 +95,17 @@ def test_a_model_by_itself_needs_text_and_takes_files(run: Path, tmp_path: Path,
     assert {row["language"] for row in figures["minimal_pairs"]["paradigms"]} == {"en"}
 
 
+def test_a_checkpoint_s_own_figures_are_left_alone(run: Path, invoke: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training's `evaluation.json`, by which the best checkpoint is known, stands beside the weights."""
+    training = run / "checkpoints/step-000004/evaluation.json"
+    training.write_text('{"loss": 3.5}', encoding="utf-8")
+    monkeypatch.chdir(training.parent)
+    result = invoke("evaluate", ".", "--samples", "0", "--no-minimal-pairs", "--lang", "en")
+    assert result.exit_code == 0, result.output
+    assert training.read_text(encoding="utf-8") == '{"loss": 3.5}'
+    assert Path(result.stdout.split()[-1]) == run / "evaluation.json"
+
+
 def test_a_language_without_pairs_is_measured_without_them(run: Path, tmp_path: Path, invoke: Command) -> None:
     (tmp_path / "mine.txt").write_text("Die Motte kam zur Lampe, und die Lampe war warm. " * 9, encoding="utf-8")
     result = invoke(
@@ -114,6 +125,8 @@ def test_a_language_without_pairs_is_measured_without_them(run: Path, tmp_path: 
         (["--data", "en=nowhere.txt"], "There is no file 'nowhere.txt'"),
         (["--window", "999"], "the model's context holds 128"),
         (["--samples", "-1"], "samples is -1, but must be 0 or more"),
+        (["--temperature", "-1"], "temperature is -1.0, but must be 0 (greedy)"),
+        (["--output", "nowhere/mine.json"], "there is no directory 'nowhere'; make it first"),
         (["--judge"], "TSUMIKI_JUDGE_URL"),
     ],
 )

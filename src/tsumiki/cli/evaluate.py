@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tsumiki.data import PackedSource, Source, Tokenizer
     from tsumiki.data.sources import Split
 
-RUN_CONFIG = "config.yaml"
+RUN_CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 
 
 def evaluate(
@@ -50,18 +50,20 @@ def evaluate(
             seed=seed,
         )
     except ValueError as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"{str(error).removesuffix('.')}.") from error
     chosen_judge = judge_from_environment() if judge else None
     model = load(run, device=device)
     if window is not None and window > model.model.config.max_seq_len:
         raise UserError(f"--window is {window}, but the model's context holds {model.model.config.max_seq_len} tokens.")
+    output = output or home_of(model.checkpoint) / evaluation.FILE
+    if not output.parent.is_dir():
+        raise UserError(f"'{output}' cannot be written, since there is no directory '{output.parent}'; make it first.")
     held_out, training = texts(model.checkpoint, data, field)
     packed = [pack_in_cache(source, split, model.tokenizer) for source, split in held_out]
     figures, drawn = evaluation.evaluate(model, packed, training, config, progress=show)
     if chosen_judge is not None:
         figures["judge"] = judge_samples(chosen_judge, drawn, progress=show)
     show("")
-    output = output or place(model.checkpoint)
     evaluation.save(figures, output)
     terminal.render(figures, console(), lang)
     print(f"\n{output}")
@@ -73,14 +75,13 @@ def show(what: str) -> None:
         print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
 
 
-def place(checkpoint: Path) -> Path:
-    """Where the results of a checkpoint go: into its run, or beside the weights where there is none.
+def home_of(checkpoint: Path) -> Path:
+    """Where results go: the run that a checkpoint belongs to, or the directory of a model that belongs to none.
 
-    Not beside the weights of a run's checkpoint, which has an `evaluation.json` of its own, the training's.
+    Not the checkpoint's own directory, which has an `evaluation.json` of its own, the training's.
     """
-    from tsumiki.evaluate.evaluation import FILE
-
-    return (checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint) / FILE
+    path = checkpoint if checkpoint.parent.name else checkpoint.resolve()  # "." has neither name nor parent
+    return path.parents[1] if path.parent.name == CHECKPOINTS else path
 
 
 def texts(checkpoint: Path, data: str | None, field: str) -> "tuple[list[tuple[Source, Split]], list[Source]]":
@@ -93,8 +94,8 @@ def texts(checkpoint: Path, data: str | None, field: str) -> "tuple[list[tuple[S
     from tsumiki.data import SOURCES
     from tsumiki.train import RunConfig
 
-    path = place(checkpoint).parent / RUN_CONFIG
-    is_run = checkpoint.parent.name == "checkpoints" and path.is_file()
+    path = home_of(checkpoint) / RUN_CONFIG
+    is_run = (home_of(checkpoint) / CHECKPOINTS).is_dir() and path.is_file()
     training = [SOURCES[source.kind](source) for source in load(path, RunConfig).data.sources] if is_run else []
     if data is not None:
         return [(source, "train") for source in files(data, field)], training

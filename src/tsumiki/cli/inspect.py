@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
+from tsumiki.cli.evaluate import home_of
 from tsumiki.cli.terminal import console
 from tsumiki.errors import UserError
 
@@ -107,7 +108,6 @@ def step_of(checkpoint: Path) -> int:
 
 def directory_for(checkpoint: Path, output: Path | None) -> Path:
     """The directory that the files go to; made if it is not there."""
-    run = checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint
-    directory = output or run / "inspect"
+    directory = output or home_of(checkpoint) / "inspect"
     directory.mkdir(parents=True, exist_ok=True)
     return directory

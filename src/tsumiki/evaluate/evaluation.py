@@ -23,7 +23,7 @@ from tsumiki.evaluate.minimal_pairs import PARADIGMS, Paradigm, score_pairs, sho
 from tsumiki.evaluate.samples import Sample, draw_samples
 from tsumiki.evaluate.statistics import Proportion
 from tsumiki.evaluate.texts import judge_texts
-from tsumiki.generate import TextModel
+from tsumiki.generate import Sampling, TextModel
 from tsumiki.models.artefact import WEIGHTS
 from tsumiki.spec import spec
 from tsumiki.version import __version__
@@ -64,6 +64,7 @@ class EvaluationConfig:
                 raise ValueError(f"{name} is {value}, but must be 1 or more.")
         if self.samples < 0:
             raise ValueError(f"samples is {self.samples}, but must be 0 or more.")
+        Sampling(temperature=self.temperature)  # says so if it is none
 
 
 def evaluate(
