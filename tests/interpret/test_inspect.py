@@ -1,6 +1,7 @@
 """The command, and what it writes: a page that needs nothing else, figures, tensors."""
 
 import base64
+import io
 import json
 import re
 import struct
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from interpret.conftest import build
@@ -21,6 +23,7 @@ from tsumiki.interpret import Trace, load_trace, record
 from tsumiki.interpret.figure import all_heads_figure, head_figure, head_png, png
 from tsumiki.interpret.findings import examine, highest_scores
 from tsumiki.interpret.page import page
+from tsumiki.interpret.terminal import render
 
 SVG = "{http://www.w3.org/2000/svg}"
 PROMPT = "むかし、猫がいた。"
@@ -111,6 +114,18 @@ def test_the_page_says_everything_in_both_languages(trace: Trace, tokenizer: Tok
     english, japanese = (re.findall(r"(?:^|, |\s)(\w+): (?=[\"(]|share)", part) for part in words.groups())
     assert english == japanese
     assert set(re.findall(r'data-say="(\w+)"', html)) <= set(english)
+
+
+def test_experts_are_found_and_shown(tokenizer: Tokenizer) -> None:
+    model = build("moe")
+    trace = record(model, [tokenizer.end_of_text_id, *tokenizer.encode(PROMPT)], tokenizer)
+    findings = examine(model, tokenizer, trace)
+    assert findings.experts is not None
+    assert [sum(shares) for shares in findings.experts] == pytest.approx([1, 1, 1])
+    console = Console(record=True, width=100, file=io.StringIO())
+    render(trace, findings, console, "en")
+    shown = " ".join(f"{share:.0%}" for share in findings.experts[0])
+    assert f"1      {shown}" in console.export_text()
 
 
 def pixels(image: bytes) -> np.ndarray:

@@ -31,12 +31,14 @@ class Findings:
         sink_share: the share of heads that rest on the first token.
         lens: the likeliest next tokens at each place of the residual stream and each token.
         largest: the largest numbers of the residual stream.
+        experts: [L][X], each expert's mean share of the tokens' updates; None without a mixture of experts.
     """
 
     scores: dict[str, list[list[float]]]
     sink_share: float
     lens: list[list[list[Guess]]]
     largest: list[Activation]
+    experts: list[list[float]] | None
 
     def to_json(self) -> dict[str, Any]:
         """The findings as plain data."""
@@ -65,6 +67,7 @@ def examine(model: LanguageModel, tokenizer: Tokenizer, trace: Trace, *, seed: i
         sink_share=sink_share(trace.attention),
         lens=guesses(logit_lens(model, trace), tokenizer),
         largest=largest_activations(trace),
+        experts=None if trace.experts is None else trace.experts.mean(dim=1).tolist(),
     )
 
 

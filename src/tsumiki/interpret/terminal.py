@@ -38,6 +38,13 @@ def render(trace: Trace, findings: Findings, console: Console, language: Languag
     share = f"{findings.sink_share:.0%}"
     console.print(f"先頭のトークンに頼るヘッド：{share}" if ja else f"Heads that rest on the first token: {share}")
     console.print()
+    if findings.experts is not None:
+        experts = _table("層" if ja else "Layer")
+        experts.add_column("各専門家の割合" if ja else "Share of each expert")
+        for layer, shares in enumerate(findings.experts, start=1):
+            experts.add_row(str(layer), " ".join(f"{share:.0%}" for share in shares))
+        console.print(experts)
+        console.print()
     lens = _table("ブロック" if ja else "After block")
     lens.add_column(f"「{trace.labels[-1]}」の次" if ja else f"After “{trace.labels[-1]}”")
     for place, tokens in enumerate(findings.lens):
