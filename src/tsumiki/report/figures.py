@@ -25,6 +25,9 @@ INK, GRID = "#24292f", "#d8dee4"
 FONTS = "system-ui, 'Hiragino Sans', 'Noto Sans CJK JP', 'Noto Sans JP', 'Yu Gothic', Meiryo, 'IPAexGothic', sans-serif"
 """What the text of pages and SVGs is set in: the reader's own font, and on every system one with kana and kanji."""
 
+SET_WITH = "DejaVu Sans"
+"""The font that comes with matplotlib; by its widths an SVG is laid out."""
+
 JAPANESE = ("Noto Sans CJK JP", "Noto Sans JP", "Hiragino Sans", "Yu Gothic", "Meiryo", "IPAexGothic", "IPAGothic")
 """Installed fonts with Japanese glyphs, the best first."""
 
@@ -40,12 +43,14 @@ def to_svg(figure: Figure, *, salt: str = "") -> str:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser sets the text
-        content = _draw(figure, "svg", {"svg.fonttype": "none", "svg.hashsalt": figure.name + salt}).decode("utf-8")
+        content = _draw(
+            figure, "svg", {"svg.fonttype": "none", "svg.hashsalt": figure.name + salt, "font.family": [SET_WITH]}
+        ).decode("utf-8")
     content = content[content.index("<svg") :]
     content = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', _open(figure), content, count=1)
     content = re.sub(r"<metadata>.*?</metadata>", "", content, flags=re.DOTALL)
     content = re.sub(r' id="[a-z0-9.]+_\d+"', "", content)
-    return re.sub(r"font: ([\d.]+px) [^;\"]+", rf"font: \1 {FONTS}", content)
+    return content.replace(f"'{SET_WITH}'", FONTS)
 
 
 def to_png(figure: Figure) -> bytes:
@@ -80,13 +85,12 @@ def japanese_font() -> str:
 
 
 def _draw(figure: Figure, format: str, settings: Any) -> bytes:
-    from matplotlib import rc_context
+    from matplotlib import style
     from matplotlib.figure import Figure as Canvas
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    style = {"font.size": 10, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
-    settings = {**style, "axes.edgecolor": GRID, **settings}
-    with rc_context(settings):
+    ours = {"font.size": 10, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
+    with style.context(["default", {**ours, "axes.edgecolor": GRID, **settings}]):
         canvas = Canvas(figsize=(6.4, 3.6), layout="constrained")
         axes = canvas.subplots()
         for number, curve in enumerate(figure.curves):
