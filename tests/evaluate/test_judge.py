@@ -59,6 +59,11 @@ class FakeServer:
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     fake = FakeServer()
@@ -133,6 +138,13 @@ def test_a_wrong_key_is_said_at_once(judge: Judge, server: FakeServer, waits: li
     with pytest.raises(UserError, match=r"refuses \(HTTP 401\); check TSUMIKI_JUDGE_KEY"):
         judge.marks("a", "b", "en")
     assert not waits
+
+
+def test_the_key_is_not_sent_elsewhere(judge: Judge, server: FakeServer, waits: list[float]) -> None:
+    server.answers = [(302, "", {"Location": f"{server.url}/elsewhere"})]
+    with pytest.raises(UserError, match=r"refuses \(HTTP 302\); check TSUMIKI_JUDGE_URL"):
+        judge.marks("a", "b", "en")
+    assert len(server.asked) == 1
 
 
 def test_nobody_is_there(tmp_path: Path, waits: list[float]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from tsumiki.data.cache import Cache
 from tsumiki.errors import UserError
@@ -119,11 +119,18 @@ class Judge:
             headers["Authorization"] = f"Bearer {self.key}"
         data = json.dumps(body, ensure_ascii=False).encode("utf-8")
         request = Request(f"{self.url.rstrip('/')}/chat/completions", data=data, headers=headers, method="POST")
-        with urlopen(request, timeout=TIMEOUT) as response:
+        with build_opener(NoRedirects).open(request, timeout=TIMEOUT) as response:
             return response.read().decode("utf-8", errors="replace")
 
     def _advice(self, code: int) -> str:
         return f"check {API_KEY}." if code in (401, 403) else f"check {BASE_URL} and {MODEL}."
+
+
+class NoRedirects(HTTPRedirectHandler):
+    """Follows no redirect: it might lead the key to another host. The answer is then HTTP 3xx, an error."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """Nowhere."""
 
 
 class MalformedAnswerError(ValueError):
