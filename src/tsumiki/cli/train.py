@@ -30,7 +30,7 @@ def train(
     from tsumiki.config import load
     from tsumiki.train import Interrupted, RunConfig
     from tsumiki.train import train as run_training
-    from tsumiki.train.distributed import PeerFailed, leave
+    from tsumiki.train.distributed import PeerFailed, leave, speaks
 
     config, changes, begin = without_auto(config, changes or []) if resume else (config, changes or [], False)
     source = Path(config)
@@ -51,10 +51,11 @@ def train(
     except PeerFailed:
         raise Exit(USER_ERROR) from None
     except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
+        if speaks():
+            print(interrupted, file=sys.stderr)
         raise Exit(interrupted.exit_code) from None
     leave()
-    if result.evaluation:  # the process that leads speaks
+    if speaks():
         print(f"The run lies in {result.run_dir}. Ask it for a story: tsumiki generate {result.run_dir}")
         print(f"What became of it, on one page: {write_report(result.run_dir)}")
 

@@ -152,6 +152,11 @@ def join(device: str | torch.device | None) -> tuple[World, torch.device]:
     return World(dist.get_rank(), dist.get_world_size()), torch.device(f"cuda:{number}" if on_gpu else "cpu")
 
 
+def speaks() -> bool:
+    """Whether this process prints for those that `torchrun` started with it; known before they have met."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def leave() -> None:
     """Part from the other processes in good order."""
     if dist.is_initialized():
