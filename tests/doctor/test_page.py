@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tsumiki.doctor.checks import MODEL_CHECKS, PIPELINE_CHECKS
+from tsumiki.doctor.curves import CURVE_CHECKS
 from tsumiki.doctor.mutations import MUTATIONS
 from tsumiki.doctor.selftest import BEGIN, END, self_test, write_page
 
@@ -19,6 +20,12 @@ every_page = pytest.mark.parametrize(
 def test_every_check_is_described(page: Path) -> None:
     described = re.findall(r"^\| `(\w+)` \| (quick|full) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert dict(described) == {check.name: check.level for check in (*MODEL_CHECKS, *PIPELINE_CHECKS)}
+
+
+@every_page
+def test_every_check_of_curves_is_described(page: Path) -> None:
+    described = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert described == [check.name for check in CURVE_CHECKS]
 
 
 @every_page

@@ -81,7 +81,7 @@ def examination(history: History, language: Language) -> Banner:
             "bad",
         )
     if history.receipt is None:
-        return Banner(say("There is no doctor's receipt.", "ドクターの記録がありません。"), "bad")
+        return Banner(say("There is no doctor's receipt.", "ドクターの受領証がありません。"), "bad")
     diagnosis = from_json(history.receipt)
     counts = {status: sum(found.status == status for found in diagnosis.verdicts) for status in TONES}
     setting = "{context}, {dtype}, {device}".format(**diagnosis.setting)
@@ -364,7 +364,9 @@ def _figures(verdict: Verdict) -> str:
     """The figures behind a verdict that found nothing."""
 
     def short(value: object) -> str:
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
+        if not isinstance(value, float):
+            return str(value)
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
     return ", ".join(f"{name} {short(value)}" for name, value in verdict.values.items())
 
