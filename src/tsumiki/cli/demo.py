@@ -53,7 +53,8 @@ def demo(
     compare_cache(out, load_text_model(run_dir, backend=run.backend))
 
     out.print()
-    out.print(f"The run lies in {run_dir}, and what became of it on one page, {write_report(run_dir)}. Now try")
+    out.print(f"What became of it stands on one page, for a browser: {write_report(run_dir)}")
+    out.print(f"The run lies in {run_dir}. Now try")
     out.print(f"  tsumiki generate {run_dir}           type how a story begins")
     out.print(f"  tsumiki doctor {run_dir} --full      every check")
     out.print("  tsumiki presets                      larger models to train")

@@ -56,8 +56,8 @@ def train(
         raise Exit(interrupted.exit_code) from None
     leave()
     if speaks():
+        print(f"What became of it stands on one page, for a browser: {write_report(result.run_dir)}")
         print(f"The run lies in {result.run_dir}. Ask it for a story: tsumiki generate {result.run_dir}")
-        print(f"What became of it, on one page: {write_report(result.run_dir)}")
 
 
 def without_auto(config: str, changes: list[str]) -> tuple[str, list[str], bool]:
