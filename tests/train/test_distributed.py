@@ -16,8 +16,11 @@ import pytest
 import torch
 
 from tsumiki.config import dump_yaml
+from tsumiki.errors import UserError
 from tsumiki.models import load_model
 from tsumiki.train import RunConfig, train
+from tsumiki.train.distributed import World
+from tsumiki.train.loop import check_shares
 from tsumiki.train.shards import StoredTensors
 
 STEPS = 20
@@ -28,6 +31,7 @@ OPTIMIZERS = {
     "muon": {"kind": "muon", "learning_rate": 0.01, "rest": ADAMW},
 }
 RESUMED = {kind: OPTIMIZERS[kind] for kind in ("adamw", "muon")}
+MOE = {"variant": "moe", "d_ff": 13, "num_experts": 6, "experts_per_token": 2}
 MODEL = {"dropout": 0.0}
 
 TRAIN = """
@@ -159,6 +163,23 @@ def test_a_sharded_run_ends_as_an_ordinary_model(runs: Path) -> None:
     torch.testing.assert_close(dict(sharded.named_parameters()), dict(whole.named_parameters()), atol=1e-4, rtol=1e-3)
     moments = [StoredTensors(runs / name / step, "optimizer") for name in ("adamw-alone", "adamw-fsdp")]
     torch.testing.assert_close(dict(moments[1]), dict(moments[0]), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"batch_size": 8}, "train.batch_size is 8, which 3 processes cannot share equally: set it to a multiple of 3"),
+        (
+            {"batch_size": 12, "micro_batch_size": 3},
+            "micro_batch_size is 3, but must divide 4, the rows that each of 3",
+        ),
+        ({"batch_size": 3, "parallel": "fsdp", "model": {"feed_forward": MOE}}, "experts cannot be sharded; set train"),
+    ],
+)
+def test_what_processes_cannot_share(make_config: Callable[..., RunConfig], changes: Any, sentence: str) -> None:
+    check_shares(make_config(**changes), World())
+    with pytest.raises(UserError, match=sentence):
+        check_shares(make_config(**changes), World(rank=1, size=3))
 
 
 def test_the_first_process_speaks_for_all(runs: Path, make_config: Callable[..., RunConfig], tmp_path: Path) -> None:

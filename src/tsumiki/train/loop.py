@@ -103,7 +103,7 @@ def train(
     with closing(display), ExitStack() as held, world.losing_nobody(f"Go on with: tsumiki train --resume {run_dir}"):
         with world.together():
             resume = holds_run(run_dir) if resume == "auto" else resume
-            check_shares(config.train, world)
+            check_shares(config, world)
             if resume:
                 check_may_continue(run_dir, config, checkpoints.last_step)
             else:
@@ -159,23 +159,28 @@ def train(
     return RunResult(run_dir, checkpoints.at(config.train.steps), evaluation)
 
 
-def check_shares(config: TrainConfig, world: World) -> None:
-    """Refuse a batch that the processes cannot share equally.
+def check_shares(config: RunConfig, world: World) -> None:
+    """Refuse what the processes cannot share.
 
     Raises:
         UserError: "train.batch_size is 4, which 3 processes cannot share equally: ..."
     """
-    if config.batch_size % world.size:
+    batch_size, micro_batch_size = config.train.batch_size, config.train.micro_batch_size
+    if batch_size % world.size:
         raise UserError(
-            f"train.batch_size is {config.batch_size}, which {world.size} processes cannot share equally: set it to a "
+            f"train.batch_size is {batch_size}, which {world.size} processes cannot share equally: set it to a "
             f"multiple of {world.size}, or start another number of processes."
         )
-    rows = config.batch_size // world.size
-    if config.micro_batch_size is not None and rows % config.micro_batch_size:
+    rows = batch_size // world.size
+    if micro_batch_size is not None and rows % micro_batch_size:
         raise UserError(
-            f"train.micro_batch_size is {config.micro_batch_size}, but must divide {rows}, the rows that each of "
-            f"{world.size} processes has of train.batch_size, {config.batch_size}."
+            f"train.micro_batch_size is {micro_batch_size}, but must divide {rows}, the rows that each of "
+            f"{world.size} processes has of train.batch_size, {batch_size}."
         )
+    mixture = isinstance(config.model.feed_forward, MixtureOfExperts.Config)
+    if mixture and config.train.parallel == "fsdp" and world.size > 1:
+        # FSDP hands each layer copies of its arguments, so the layers' routings would not reach the balance loss.
+        raise UserError("A mixture of experts cannot be sharded; set train.parallel: ddp.")
 
 
 def check_vocabulary(config: RunConfig, data: PreparedData) -> None:

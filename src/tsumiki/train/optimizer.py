@@ -20,6 +20,9 @@ from tsumiki.errors import UserError
 from tsumiki.spec import OneOf, spec
 from tsumiki.train.distributed import like, own_part, whole
 
+untyped_torch: Any = torch
+"""PyTorch, whose `_foreach_*` functions (one kernel for many tensors) its type stubs leave out."""
+
 
 @spec
 class OptimizerConfig:
@@ -288,18 +291,18 @@ class Muon(Optimizer):
         for names in same_shape.values():
             matrices = [self.matrices[name] for name in names]
             gradients, momenta = [matrix.grad for matrix in matrices], [self.momenta[name] for name in names]
-            torch._foreach_mul_(momenta, self.config.momentum)
-            torch._foreach_add_(momenta, gradients)
-            directions = torch._foreach_add(gradients, momenta, alpha=self.config.momentum)
+            untyped_torch._foreach_mul_(momenta, self.config.momentum)
+            untyped_torch._foreach_add_(momenta, gradients)
+            directions = untyped_torch._foreach_add(gradients, momenta, alpha=self.config.momentum)
             wide = torch.stack([lying(whole(direction)) for direction in directions])
             updates = orthogonalise(wide, steps=self.config.newton_schulz_steps)
             size = 0.2 * math.sqrt(max(matrices[0].shape))
-            torch._foreach_mul_(matrices, 1 - learning_rate * self.config.weight_decay)
+            untyped_torch._foreach_mul_(matrices, 1 - learning_rate * self.config.weight_decay)
             turned = [
                 like(lying(update, shape=matrix.shape), matrix)
                 for update, matrix in zip(updates, matrices, strict=True)
             ]
-            torch._foreach_sub_(matrices, torch._foreach_mul(turned, learning_rate * size))
+            untyped_torch._foreach_sub_(matrices, untyped_torch._foreach_mul(turned, learning_rate * size))
         self.rest.step(scale)
 
     def state_tensors(self) -> dict[str, Tensor]:
