@@ -17,10 +17,10 @@ def place(model: Any, positions: Callable[[Tensor, KVCache | None], Tensor | Non
     """Let a model count positions in another way, where nobody gives them."""
 
     def attention_context(
-        self: Any, ids: Tensor, *, documents: Any, positions: Any, cache: KVCache | None
+        self: Any, ids: Tensor, *, positions: Any, cache: KVCache | None, **options: Any
     ) -> AttentionContext:
         positions = place(ids, cache) if positions is None else positions
-        return sound(self, ids, documents=documents, positions=positions, cache=cache)
+        return sound(self, ids, positions=positions, cache=cache, **options)
 
     place, sound = positions, type(model).attention_context
     override(model, attention_context=attention_context)
