@@ -1,7 +1,7 @@
 """Many texts at once: requests join and leave between steps, each with its own settings, length and seed."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +16,7 @@ from tsumiki.generate.sampling import Sampling
 from tsumiki.generate.utf8 import FREE
 from tsumiki.models import LanguageModel
 
-StopReason = Literal["stop token", "max tokens", "context full", "cancelled"]
+StopReason = Literal["stop token", "stop text", "max tokens", "context full", "cancelled"]
 
 CHUNK = 256
 """Tokens of a prompt that are read at once."""
@@ -86,6 +86,11 @@ class Text:
             self.stop_reason = self.limit_reason
 
 
+def free_of_utf8(vocab_size: int) -> Int[Tensor, "9 V"]:
+    """The table of `tsumiki.generate.utf8` where every token may follow."""
+    return torch.full((FREE + 1, vocab_size), FREE)
+
+
 class Engine:
     """Writes texts with a model, up to `num_rows` at once; further requests wait until a row is free.
 
@@ -114,14 +119,13 @@ class Engine:
         self.model = model
         self.context = model.config.max_seq_len if context is None else min(context, model.config.max_seq_len)
         self._knows_utf8 = follow is not None
-        everything = torch.full((FREE + 1, model.config.vocab_size), FREE)
         self.decoder = Decoder(
             model,
             num_rows=num_rows,
             context=self.context,
             mode=mode,
             cache_dtype=cache_dtype,
-            follow=everything if follow is None else follow,
+            follow=free_of_utf8(model.config.vocab_size) if follow is None else follow,
         )
         self._texts: list[Text | None] = [None] * num_rows
         self._waiting: deque[Text] = deque()
@@ -172,9 +176,11 @@ class Engine:
             self.step()
         return texts
 
-    def stream(self, request: Request) -> Iterator[int]:
+    def stream(self, request: Request) -> Generator[int]:
         """Write one text token by token; it is cancelled if the caller stops early."""
-        text = self.submit(request)
+        return self._stream(self.submit(request))
+
+    def _stream(self, text: Text) -> Generator[int]:
         handed_out = 0
         try:
             while text.stop_reason is None or handed_out < len(text.tokens):

@@ -45,7 +45,8 @@ class StaticLayer(LayerCache):
         num_slots = len(self.slots)
         # The last position up to the query's own that belongs into the slot; below 0 where there was none yet.
         k_pos = positions - (positions - self.slots) % self.capacity if self.ring else self.slots.expand(len(k), -1)
-        return self.k[..., :num_slots].permute(0, 3, 1, 2), self.v[:, :, :num_slots].transpose(1, 2), k_pos
+        k_all, v_all = self.k[..., :num_slots].permute(0, 3, 1, 2), self.v[:, :, :num_slots].transpose(1, 2)
+        return k_all.to(k.dtype), v_all.to(v.dtype), k_pos
 
 
 class StaticCache(KVCache):

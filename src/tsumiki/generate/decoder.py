@@ -142,14 +142,14 @@ def spelled_for_decoding(model: LanguageModel) -> LanguageModel:
     decoder = copy.deepcopy(model, tensors)
     decoder.backend = dataclasses.replace(model.backend, attention="reduction", experts="dense")
     if decoder.head is None:
-        decoder.head = StoredLinear(model.unembedding.detach())
+        decoder.head = StoredLinear(model.unembedding.detach(), dtype=model.unembedding.dtype)
     for module in list(decoder.modules()):
         if isinstance(module, MixtureOfExperts):
             module.run_experts = EXPERTS["dense"]
         for name, child in list(module.named_children()):
             if isinstance(child, Linear) and not isinstance(module, MixtureOfExperts):
                 bias = None if child.bias is None else child.bias.detach()
-                setattr(module, name, StoredLinear(child.weight.detach(), bias=bias))
+                setattr(module, name, StoredLinear(child.weight.detach(), bias=bias, dtype=child.weight.dtype))
     return decoder.requires_grad_(False)
 
 

@@ -4,10 +4,11 @@ What the model is stands in its checkpoint; no configuration is asked for.
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TypedDict, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -15,8 +16,12 @@ from torch import Tensor
 from tsumiki.data.tokenizer import Tokenizer
 from tsumiki.doctor import require_receipt
 from tsumiki.errors import UserError
+from tsumiki.generate.batch import Engine, Request, StopReason, Text
+from tsumiki.generate.decoder import Mode
+from tsumiki.generate.quantise import QUANTISATION, load_quantised
 from tsumiki.generate.sampling import Sampling
-from tsumiki.generate.streaming import Completion
+from tsumiki.generate.streaming import Completion, StopStrings, TextStream
+from tsumiki.generate.utf8 import transitions
 from tsumiki.kernels import BackendConfig
 from tsumiki.models import LanguageModel, load_model
 from tsumiki.models.artefact import WEIGHTS
@@ -27,11 +32,64 @@ EVALUATION = "evaluation.json"
 class SamplingOptions(TypedDict, total=False):
     """The fields of `Sampling`, as keyword arguments."""
 
+    repetition_penalty: float
+    presence_penalty: float
+    valid_utf8: bool
     temperature: float
     top_k: int | None
     top_p: float | None
     min_p: float | None
     seed: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text of a list.
+
+    Attributes:
+        text: what follows the prompt.
+        tokens, log_probabilities: its tokens, and ln p of each as the model gave it, before temperature and filters.
+        stop_reason: why the text ended.
+        invalid_bytes: bytes that were no text.
+    """
+
+    text: str
+    tokens: list[int]
+    log_probabilities: list[float]
+    stop_reason: StopReason
+    invalid_bytes: int
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class WrittenText:
+    """A text of the engine, read while it grows."""
+
+    def __init__(self, text: Text, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+        self.text = text
+        self._characters = TextStream(tokenizer)
+        self._stop = StopStrings(stop)
+        self._pieces: list[str] = []
+        self._num_read = 0
+
+    def read_on(self) -> bool:
+        """Read the new tokens; True if a stop string has occurred."""
+        while self._num_read < len(self.text.tokens) and not self._stop.found:
+            self._pieces.append(self._stop.push(self._characters.push(self.text.tokens[self._num_read])))
+            self._num_read += 1
+        return self._stop.found
+
+    def result(self) -> Written:
+        """The text, now that it has ended. The tokens of a stop string are still among the tokens."""
+        assert self.text.stop_reason is not None
+        return Written(
+            text="".join([*self._pieces, self._stop.finish()]),
+            tokens=self.text.tokens[: self._num_read],
+            log_probabilities=self.text.log_probabilities[: self._num_read],
+            stop_reason="stop text" if self._stop.found else self.text.stop_reason,
+            invalid_bytes=self._characters.invalid_bytes,
+        )
 
 
 @dataclass(frozen=True)
@@ -48,30 +106,115 @@ class TextModel:
     model: LanguageModel
     tokenizer: Tokenizer
     checkpoint: Path
+    mode: Mode | None = None
+    """How the engine's steps run; None: `stream` computes without an engine, and `generate` with an eager one."""
 
     def stream(
         self,
         prompt: str = "",
         *,
         max_tokens: int | None = None,
+        stop: Sequence[str] = (),
         use_cache: bool = True,
         **sampling: Unpack[SamplingOptions],
     ) -> Completion:
-        """What follows `prompt`, piece by piece; without a prompt, a story from its beginning."""
+        """What follows `prompt`, piece by piece; without a prompt, a story from its beginning.
+
+        Args:
+            max_tokens: tokens to write; until the story ends or the context is full, if left out.
+            stop: strings that end the text; they are not part of it.
+            sampling: see `Sampling`.
+        """
         return Completion(
-            self.model, self.tokenizer, prompt, Sampling(**sampling), max_tokens=max_tokens, use_cache=use_cache
+            self.model,
+            self.tokenizer,
+            prompt,
+            Sampling(**sampling),
+            max_tokens=max_tokens,
+            stop=stop,
+            use_cache=use_cache,
+            engine=None if self.mode is None or not use_cache else self.engine(1),
+            follow=self.follow if sampling.get("valid_utf8") else None,
         )
+
+    @overload
+    def generate(
+        self,
+        prompts: str = "",
+        *,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        use_cache: bool = True,
+        **sampling: Unpack[SamplingOptions],
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        n: int = 1,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        num_rows: int = 32,
+        **sampling: Unpack[SamplingOptions],
+    ) -> list[Written]: ...
 
     def generate(
         self,
-        prompt: str = "",
+        prompts: str | Sequence[str] = "",
         *,
+        n: int = 1,
         max_tokens: int | None = None,
+        stop: Sequence[str] = (),
         use_cache: bool = True,
+        num_rows: int = 32,
         **sampling: Unpack[SamplingOptions],
-    ) -> str:
-        """What follows `prompt`, as one string; the prompt itself is not repeated."""
-        return "".join(self.stream(prompt, max_tokens=max_tokens, use_cache=use_cache, **sampling))
+    ) -> str | list[Written]:
+        """What follows a prompt, as one string; or what follows each of a list of prompts, written side by side.
+
+        The prompts themselves are not repeated. Text number i of a list has the seed `seed + i`.
+
+        Args:
+            n: texts for each prompt of a list; those of one prompt stand together.
+            num_rows: how many texts of a list are written at once.
+            max_tokens, stop, sampling: as for `stream`.
+        """
+        if isinstance(prompts, str):
+            return "".join(self.stream(prompts, max_tokens=max_tokens, stop=stop, use_cache=use_cache, **sampling))
+        settings, end = Sampling(**sampling), self.tokenizer.end_of_text_id
+        encoded = [[end, *self.tokenizer.encode(prompt)] for prompt in prompts for _ in range(n)]
+        if not encoded:
+            return []
+        engine = self.engine(min(num_rows, len(encoded)))
+        texts = [
+            engine.submit(Request(prompt, replace(settings, seed=settings.seed + number), max_tokens, [end]))
+            for number, prompt in enumerate(encoded)
+        ]
+        written = [WrittenText(text, self.tokenizer, stop) for text in texts]
+        while engine.num_busy:
+            engine.step()
+            for each in written:
+                if each.read_on():
+                    engine.cancel(each.text)
+        return [each.result() for each in written]
+
+    def engine(self, num_rows: int) -> Engine:
+        """An engine of this model, kept for the next texts: compiling and capturing takes time."""
+        if num_rows not in self._engines:
+            self._engines[num_rows] = Engine(
+                self.model, num_rows=num_rows, mode=self.mode or "eager", follow=self.follow
+            )
+        return self._engines[num_rows]
+
+    @cached_property
+    def _engines(self) -> dict[int, Engine]:
+        return {}
+
+    @cached_property
+    def follow(self) -> Tensor:
+        """Which tokens may follow which half-written characters, see `tsumiki.generate.utf8`."""
+        return transitions(self.tokenizer)
 
     @torch.inference_mode()
     def logits(self, text: str) -> Tensor:
@@ -81,7 +224,11 @@ class TextModel:
 
 
 def load(
-    path: str | Path, *, device: str | torch.device | None = None, backend: BackendConfig | None = None
+    path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    backend: BackendConfig | None = None,
+    mode: Mode | None = None,
 ) -> TextModel:
     """Read a model with its tokenizer.
 
@@ -89,21 +236,26 @@ def load(
         path: a run's directory, whose best checkpoint is taken, or one checkpoint's directory.
         device: where it runs, such as `cpu` or `cuda`; the GPU if there is one.
         backend: how it is computed; the default backend if left out.
+        mode: `compiled`, or on an NVIDIA GPU `captured`, to write several times as fast after a wait at the first text;
+            see `tsumiki.generate.batch.Engine`.
 
     Raises:
         UserError: there is no checkpoint, a file is damaged, the tokenizer does not fit the model, or the doctor's
             receipt does not. A model without a receipt is taken as it is.
     """
     checkpoint = find_checkpoint(Path(path))
-    model = load_model(checkpoint, backend=backend, device=choose_device(device))
-    require_receipt(checkpoint, model)
+    if (checkpoint / QUANTISATION).is_file():
+        model = load_quantised(checkpoint, backend=backend, device=choose_device(device))
+    else:
+        model = load_model(checkpoint, backend=backend, device=choose_device(device))
+        require_receipt(checkpoint, model)
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.json")
     if tokenizer.vocab_size != model.config.vocab_size:
         raise UserError(
             f"The tokenizer in '{checkpoint}' has {tokenizer.vocab_size} tokens, but the model beside it knows "
             f"{model.config.vocab_size}: they do not belong together."
         )
-    return TextModel(model, tokenizer, checkpoint)
+    return TextModel(model, tokenizer, checkpoint, mode)
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -22,8 +22,16 @@ class StoredLinear(Module):
     scale: Tensor | None
     bias: Tensor | None
 
-    def __init__(self, stored: Num[Tensor, "out in"], scale: Tensor | None = None, bias: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        stored: Num[Tensor, "out in"],
+        scale: Tensor | None = None,
+        bias: Tensor | None = None,
+        *,
+        dtype: torch.dtype,
+    ) -> None:
         super().__init__()
+        self.dtype = dtype
         self.register_buffer("stored", stored)
         self.register_buffer("scale", scale)
         self.register_buffer("bias", bias)
@@ -32,14 +40,15 @@ class StoredLinear(Module):
     def rounded(cls, weight: Float[Tensor, "out in"], dtype: torch.dtype, bias: Tensor | None = None) -> Self:
         """Weights rounded to `dtype`: bf16, or int8 with max |W| of each output at 127."""
         if dtype != torch.int8:
-            return cls(weight.to(dtype), None, bias)
+            return cls(weight.to(dtype), None, bias, dtype=weight.dtype)
         scale = weight.float().abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / INT8_MAX
-        return cls((weight.float() / scale[:, None]).round().to(torch.int8), scale, bias)
+        return cls((weight.float() / scale[:, None]).round().to(torch.int8), scale, bias, dtype=weight.dtype)
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
-        """W as the model computes with it; in fp32 where it is stored in int8."""
-        return self.stored if self.scale is None else self.stored * self.scale[:, None]
+        """W in the dtype that the model computes in."""
+        weight = self.stored.to(self.dtype)
+        return weight if self.scale is None else weight * self.scale[:, None].to(self.dtype)
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """The weighted sums."""

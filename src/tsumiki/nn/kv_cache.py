@@ -63,9 +63,10 @@ class LayerCache:
         if self.ring and num_new > 1:
             k_all, v_all, positions_all = (torch.cat(pair, dim=1) for pair in zip(self._filled(), new, strict=True))
             self._write(*new)
-            return k_all, v_all, positions_all
-        self._write(*new)
-        return self._filled()
+        else:
+            self._write(*new)
+            k_all, v_all, positions_all = self._filled()
+        return k_all.to(k.dtype), v_all.to(v.dtype), positions_all
 
     def _write(self, k: Tensor, v: Tensor, positions: Tensor) -> None:
         num_new = k.shape[1]
