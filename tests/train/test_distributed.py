@@ -20,7 +20,7 @@ from tsumiki.errors import UserError
 from tsumiki.models import load_model
 from tsumiki.train import RunConfig, train
 from tsumiki.train.distributed import World
-from tsumiki.train.loop import check_shares
+from tsumiki.train.run import check_shares
 from tsumiki.train.shards import StoredTensors
 
 STEPS = 20

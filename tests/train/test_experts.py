@@ -9,7 +9,6 @@ import pytest
 import torch
 from rich.console import Console
 
-import tsumiki.train.loop as loop
 from tsumiki.models import build_model
 from tsumiki.train import RunConfig, train
 from tsumiki.train.display import Display
@@ -44,7 +43,7 @@ def test_a_router_that_collapses_is_reported_once(make_config: Config, tmp_path,
             model.layers[1].feed_forward.router.bias[2:4] += 1e6
         return model
 
-    monkeypatch.setattr(loop, "build_model", collapsed)
+    monkeypatch.setattr("tsumiki.train.run.build_model", collapsed)
     config = make_config(model={"feed_forward": MOE}, steps=3)
     with (tmp_path / "out").open("w", encoding="utf-8") as file:
         train(config, tmp_path / "run", skip_doctor=True, device="cpu", display=Display(Console(file=file, width=400)))

@@ -21,7 +21,7 @@ from tsumiki.models import LanguageModel, build_model
 from tsumiki.nn.loss import IGNORE
 from tsumiki.train import Interrupted, RunConfig, RunResult, train
 from tsumiki.train.checkpoint import sha256
-from tsumiki.train.display import Display
+from tsumiki.train.display import Display, make_display
 
 Run = Callable[..., RunResult]
 
@@ -109,7 +109,7 @@ class Stopping(Display):
     """Sends this process a signal after a step, as a person or a machine would."""
 
     def __init__(self, step: int, number: int) -> None:
-        super().__init__(loop.make_display().console)
+        super().__init__(make_display().console)
         self.step, self.number = step, number
 
     def advance(self, step: int) -> None:
@@ -166,7 +166,7 @@ class Recording(Display):
     """Remembers what it was told, beside what others put into `events`."""
 
     def __init__(self, events: list[str]) -> None:
-        super().__init__(loop.make_display().console)
+        super().__init__(make_display().console)
         self.events = events
 
     def say(self, sentence: str) -> None:
@@ -237,7 +237,7 @@ def test_an_infinite_gradient_stops_before_it_is_saved(
         model.unembedding.register_hook(lambda gradient: gradient * (math.inf if next(calls) == 3 else 1))
         return model
 
-    monkeypatch.setattr(loop, "build_model", build_poisoned)
+    monkeypatch.setattr("tsumiki.train.run.build_model", build_poisoned)
     with pytest.raises(UserError, match=r"Step 4 gave a loss of 5\.\d+ and a gradient of norm (inf|nan)"):
         run()
     assert losses(tmp_path / "run") == losses(tmp_path / "run")[:3]

@@ -12,7 +12,7 @@ from tsumiki.config import load
 from tsumiki.errors import UserError
 from tsumiki.models.language_model import LanguageModel
 from tsumiki.train import RunConfig, RunResult, train
-from tsumiki.train.memory import fits, largest_that_fits, micro_batch_sizes
+from tsumiki.train.memory import fits, micro_batch_sizes
 
 Run = Callable[..., RunResult]
 
@@ -46,7 +46,7 @@ def test_only_want_of_memory_is_caught() -> None:
 
     with pytest.raises(ValueError, match="a mistake"):
         fits(fail)
-    assert largest_that_fits([4, 2], lambda size: None) == 4
+    assert fits(lambda: None)
 
 
 def test_the_largest_micro_batch_is_found_and_written_down(

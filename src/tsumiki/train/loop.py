@@ -1,4 +1,4 @@
-"""The training loop. `train` sets a run up, `Training.run` is the loop, `Training.update` is one step of it.
+"""The training loop: `Training.run` is the loop, `Training.update` is one step of it.
 
 A GPU works through what it is told while Python runs ahead, as long as Python does not ask for a result. So the loop
 asks rarely: `update` leaves the loss and the gradient's norm on the device, and `Training.settle` reads those of all
@@ -12,220 +12,34 @@ import math
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import AbstractContextManager
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tsumiki.data import Batch, PackedSource, PreparedData, TrainingStream, ValidationSet, prepare
+from tsumiki.data import Batch, PackedSource, PreparedData, TrainingStream, ValidationSet
 from tsumiki.errors import UserError
 from tsumiki.evaluate.bits_per_byte import BitsPerByte, by_language
 from tsumiki.generate import Completion, Sampling
 from tsumiki.generate.load import EVALUATION
-from tsumiki.models import LanguageModel, build_model
+from tsumiki.models import LanguageModel
 from tsumiki.nn.feed_forward import MixtureOfExperts, Routing
 from tsumiki.train.batches import Batches
 from tsumiki.train.capture import Captured
 from tsumiki.train.checkpoint import Checkpoints, Progress, write_json
-from tsumiki.train.config import RunConfig, TrainConfig
-from tsumiki.train.display import Display, make_display, silent
-from tsumiki.train.distributed import Parallel, Replicas, Shards, World, build_parallel, join
+from tsumiki.train.config import TrainConfig
+from tsumiki.train.display import Display
+from tsumiki.train.distributed import Parallel, Replicas, Shards
 from tsumiki.train.experts import collapse_warnings, load_figures, step_load
-from tsumiki.train.gate import alarms, examine
-from tsumiki.train.manifest import describe_session
-from tsumiki.train.memory import fits, largest_that_fits, micro_batch_sizes, peak_memory, try_gradient
+from tsumiki.train.gate import alarms
+from tsumiki.train.memory import SMALLER, fits, largest_micro_batch, micro_batch_sizes, peak_memory
 from tsumiki.train.metrics import Metrics, Unwritten
-from tsumiki.train.optimizer import Optimizer, build_optimizer, clip_gradients
-from tsumiki.train.run_directory import (
-    check_may_begin,
-    check_may_continue,
-    check_same_data,
-    holds_run,
-    locked,
-    write_run,
-)
+from tsumiki.train.optimizer import Optimizer, clip_gradients
+from tsumiki.train.precision import autocast
 from tsumiki.train.schedule import build_schedule
 from tsumiki.train.stop import Interrupted, StopSignals
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a training left behind.
-
-    Args:
-        checkpoint: the last one.
-        evaluation: the last one's figures, as they stand in `metrics.jsonl`.
-    """
-
-    run_dir: Path
-    checkpoint: Path
-    evaluation: Mapping[str, Any]
-
-
-def train(
-    config: RunConfig,
-    run_dir: Path,
-    *,
-    resume: bool | Literal["auto"] = False,
-    skip_doctor: bool = False,
-    find_micro_batch: bool = False,
-    device: str | torch.device | None = None,
-    display: Display | None = None,
-) -> RunResult:
-    """Train a model from its configuration, or go on training it.
-
-    Args:
-        config: everything that decides what is computed.
-        run_dir: where the run lives; new, or with `resume` one that holds a run of the same configuration.
-        resume: continue after the last checkpoint, on the CPU bit for bit as if there had been no interruption.
-            "auto": if there is a run; otherwise begin one. For jobs that may be stopped and started again.
-        skip_doctor: train without proof that the model is sound. The manifest records it.
-        find_micro_batch: choose `train.micro_batch_size`, the largest that the device has memory for.
-        device: such as `cpu` or `cuda`; the GPU if there is one.
-        display: who shows what happens; what suits standard output if left out.
-
-    Where `torchrun` started several processes, each of them calls this, and together they train one model. The first
-    one writes and speaks for all; `run_dir` is the same directory for all.
-
-    Raises:
-        UserError: the model is not sound, the configuration does not fit the data or the run, the loss is no number any
-            more, a checkpoint is damaged or cannot be written, or another process is gone.
-        Interrupted: Ctrl-C or SIGTERM; everything was saved first.
-    """
-    world, device = join(device)
-    parallel = build_parallel(config.train.parallel, world)
-    display = display or (make_display() if world.leads else silent())
-    checkpoints = Checkpoints(run_dir, keep_last=config.train.keep_last, world=world)
-    with closing(display), ExitStack() as held, world.losing_nobody(f"Go on with: tsumiki train --resume {run_dir}"):
-        with world.together():
-            resume = holds_run(run_dir) if resume == "auto" else resume
-            check_shares(config, world)
-            if resume:
-                check_may_continue(run_dir, config, checkpoints.last_step)
-            else:
-                check_may_begin(run_dir)
-        with world.leader_first():
-            data = prepare(config.data, config.tokenizer, progress=display.preparing)
-        for warning in data.warnings:
-            display.warn(warning)
-
-        with world.together():
-            check_vocabulary(config, data)
-            model = build_model(config.model, backend=config.backend, seed=config.train.seed, device=device)
-            diagnosis = examine(model, data, display) if world.leads and not skip_doctor else None
-        if skip_doctor:
-            display.warn("the doctor was skipped, so nothing is known about this model. The manifest says so.")
-
-        with world.together():
-            if world.leads:
-                held.enter_context(locked(run_dir))
-                if not resume:
-                    check_may_begin(run_dir)  # another process may have, and ended, in the meantime
-        parallel.spread(model)
-        optimizer = build_optimizer(config.train.optimizer, model.named_parameters())
-        progress = Progress()
-        if resume:
-            check_same_data(run_dir, data)
-            if checkpoints.last is not None:
-                progress = checkpoints.restore(checkpoints.last, model, optimizer)
-                display.say(f"Going on after {checkpoints.last}.")
-
-        if find_micro_batch:
-            with world.together():
-                rows = find_micro_batch_size(model, optimizer, config.train, parallel)
-            config = replace(config, train=replace(config.train, micro_batch_size=rows))
-            display.say(f"Each process computes {rows} rows at once.")
-        session = describe_session(progress.step, model, config.backend, diagnosis, world)
-        with world.together():
-            if world.leads:
-                checkpoints.remove_unfinished()
-                files = write_run(run_dir, config, data, diagnosis, session)
-                metrics = Metrics(run_dir, step=progress.step, tensorboard=config.train.tensorboard)
-            else:
-                files, metrics = {}, Unwritten()
-        display.say(
-            f"Training {session['parameters']:,} parameters on {world.size} x {session['device']}, in "
-            f"{config.train.precision}, with attention by {config.backend.attention}."
-        )
-        training = Training(
-            config.train, model, optimizer, data, progress, checkpoints, files, metrics, display, parallel
-        )
-        with closing(metrics), closing(training), StopSignals() as stop:
-            evaluation = training.run(stop)
-    return RunResult(run_dir, checkpoints.at(config.train.steps), evaluation)
-
-
-def check_shares(config: RunConfig, world: World) -> None:
-    """Refuse what the processes cannot share.
-
-    Raises:
-        UserError: "train.batch_size is 4, which 3 processes cannot share equally: ..."
-    """
-    batch_size, micro_batch_size = config.train.batch_size, config.train.micro_batch_size
-    if batch_size % world.size:
-        raise UserError(
-            f"train.batch_size is {batch_size}, which {world.size} processes cannot share equally: set it to a "
-            f"multiple of {world.size}, or start another number of processes."
-        )
-    rows = batch_size // world.size
-    if micro_batch_size is not None and rows % micro_batch_size:
-        raise UserError(
-            f"train.micro_batch_size is {micro_batch_size}, but must divide {rows}, the rows that each of "
-            f"{world.size} processes has of train.batch_size, {batch_size}."
-        )
-    mixture = isinstance(config.model.feed_forward, MixtureOfExperts.Config)
-    if mixture and config.train.parallel == "fsdp" and world.size > 1:
-        # FSDP hands each layer copies of its arguments, so the layers' routings would not reach the balance loss.
-        raise UserError("A mixture of experts cannot be sharded; set train.parallel: ddp.")
-
-
-def check_vocabulary(config: RunConfig, data: PreparedData) -> None:
-    """Refuse a tokenizer that does not fit the model.
-
-    Raises:
-        UserError: "The tokenizer has 8192 tokens, but model.vocab_size is 4096: ..."
-    """
-    if data.tokenizer.vocab_size != config.model.vocab_size:
-        raise UserError(
-            f"The tokenizer has {data.tokenizer.vocab_size} tokens, but model.vocab_size is {config.model.vocab_size}: "
-            f"set model.vocab_size={data.tokenizer.vocab_size}, or choose another tokenizer."
-        )
-
-
-def find_micro_batch_size(model: LanguageModel, optimizer: Optimizer, config: TrainConfig, parallel: Parallel) -> int:
-    """The most rows at once that every process has memory for.
-
-    Raises:
-        UserError: there is none, or the model is sharded.
-    """
-    if isinstance(parallel, Shards):
-        raise UserError(
-            "With train.parallel: fsdp the processes compute together and cannot find a micro-batch each; name one by "
-            "train.micro_batch_size."
-        )
-    device = model.unembedding.device
-    model.train()
-    try_rows = functools.partial(
-        try_gradient, model, seq_len=config.seq_len, compiled=config.compile, autocast=autocast(config, device)
-    )
-    found = largest_that_fits(micro_batch_sizes(config.batch_size // parallel.world.size), try_rows)
-    optimizer.zero_grad()
-    found = parallel.world.least(found or 0)
-    if found == 0:
-        raise UserError(f"Not even one row of {config.seq_len} tokens fits into the memory of {device}: {SMALLER}")
-    return found
-
-
-SMALLER = "choose a smaller model, or a shorter train.seq_len."
-
-
-def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """Matrix products in bfloat16, if the configuration wants them."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
 class Training:
@@ -492,17 +306,10 @@ class Training:
     def out_of_memory(self) -> UserError:
         """What to say when a step needed more memory than there is: how many rows at once would not have."""
         size, self.compute = self.micro_batch_size, self.compute_step  # a recorded step holds its memory
-        self.optimizer.zero_grad()
         smaller = [rows for rows in micro_batch_sizes(self.config.batch_size // self.world.size) if rows < size]
-        try_rows = functools.partial(
-            try_gradient,
-            self.model,
-            seq_len=self.config.seq_len,
-            compiled=self.config.compile,
-            autocast=autocast(self.config, self.device),
-        )
         sharded = isinstance(self.parallel, Shards)  # the processes would have to try together
-        found = next(iter(smaller), None) if sharded else largest_that_fits(smaller, try_rows)
+        self.optimizer.zero_grad()
+        found = next(iter(smaller), None) if sharded else largest_micro_batch(self.model, self.config, smaller)
         way_out = f"not even one row fits: {SMALLER}"
         if found is not None:
             way_out = (

@@ -3,12 +3,14 @@
 import functools
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 
 from tsumiki.models import LanguageModel
+from tsumiki.train.config import TrainConfig
+from tsumiki.train.precision import autocast
+
+SMALLER = "choose a smaller model, or a shorter train.seq_len."
 
 
 def peak_memory(device: torch.device) -> int:
@@ -46,23 +48,24 @@ def micro_batch_sizes(rows: int) -> list[int]:
     return sizes
 
 
-def largest_that_fits(sizes: Iterable[int], compute: Callable[[int], object]) -> int | None:
-    """The first of these sizes, largest first, that there is memory enough to compute with."""
-    return next((size for size in sizes if fits(functools.partial(compute, size))), None)
+def largest_micro_batch(model: LanguageModel, config: TrainConfig, sizes: Iterable[int]) -> int | None:
+    """The first of these sizes, largest first, that there is memory for. No gradient is left behind."""
+    found = next((rows for rows in sizes if fits(functools.partial(try_gradient, model, config, rows))), None)
+    model.zero_grad()
+    return found
 
 
-def try_gradient(
-    model: LanguageModel, rows: int, *, seq_len: int, compiled: bool, autocast: AbstractContextManager[Any]
-) -> None:
+def try_gradient(model: LanguageModel, config: TrainConfig, rows: int) -> None:
     """Take the memory that a step with so many rows at once takes. Every parameter gets a gradient of no use.
 
     Raises:
         torch.OutOfMemoryError: there is not enough.
     """
-    if compiled:
+    if config.compile:
         torch.compiler.reset()  # as if there had been no other size: the second one would be compiled for any size
-    loss = torch.compile(model.loss) if compiled else model.loss
-    ids = torch.zeros((rows, seq_len), dtype=torch.int64, device=model.unembedding.device)
-    with autocast:
+    loss = torch.compile(model.loss) if config.compile else model.loss
+    device = model.unembedding.device
+    ids = torch.zeros((rows, config.seq_len), dtype=torch.int64, device=device)
+    with autocast(config, device):
         nats, _ = loss(ids, ids, documents=ids)
     nats.backward()
