@@ -141,6 +141,15 @@ def test_angles_are_fp32_whatever_the_dtype_of_the_model():
             assert torch.equal(mine, theirs)
 
 
+def test_on_the_same_device_the_frequencies_are_never_exchanged():
+    """A recorded training step reads their memory; a new tensor would leave it with whatever comes there."""
+    rope = Rope(14, RopeConfig())
+    kept = rope.inverse_frequencies
+    for same in (rope.to("cpu"), rope.to(torch.bfloat16), rope.float()):
+        assert same.inverse_frequencies is kept
+    assert torch.equal(kept, Rope(14, RopeConfig()).inverse_frequencies)
+
+
 def test_frequencies_are_rounded_once():
     exact = torch.tensor([10000 ** (-2 * i / 14) for i in range(7)], dtype=torch.float64)
     assert torch.equal(Rope(14, RopeConfig()).inverse_frequencies, exact.float())

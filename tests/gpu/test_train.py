@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tsumiki.config import dump_yaml, parse
 from tsumiki.errors import UserError
 from tsumiki.train import RunConfig, train
+from tsumiki.train.capture import Captured
 from tsumiki.train.checkpoint import sha256
+from tsumiki.train.loop import Training
 
 pytestmark = pytest.mark.gpu
 
@@ -81,6 +84,38 @@ def test_a_run_goes_on_to_the_same_losses(tmp_path: Path, kind: str, compile: bo
     whole, part = ([line["loss"] for line in lines(tmp_path / name)] for name in ("whole", "part"))
     assert part == pytest.approx(whole, abs=1e-3)
     assert whole[0] - whole[-1] > 0.5
+
+
+@pytest.mark.parametrize("kind", ["adamw", "fused_adamw", "muon"])
+def test_a_recorded_step_is_the_step(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded or not, the losses are the same and the last one's weights are those that are saved.
+
+    Evaluations and checkpoints come between the steps: what they leave behind must not reach a recording.
+    """
+    optimizer: dict[str, Any] = {"kind": kind, "learning_rate": 0.003}
+    if kind == "muon":
+        optimizer["rest"] = {"kind": "fused_adamw", "learning_rate": 0.003}
+    config = make_config(optimizer=optimizer, compile=True, evaluate_every=3, checkpoint_every=4, steps=30)
+    train(config, tmp_path / "recorded", skip_doctor=True, device="cuda")
+    monkeypatch.setattr(Training, "can_be_captured", lambda self: False)
+    train(config, tmp_path / "not", skip_doctor=True, device="cuda")
+    recorded, plain = ([line["loss"] for line in lines(tmp_path / name)] for name in ("recorded", "not"))
+    assert recorded == pytest.approx(plain, abs=1e-3)
+    weights = [load_file(tmp_path / name / "checkpoints/step-000030/model.safetensors") for name in ("recorded", "not")]
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-2, atol=1e-3)
+
+
+def test_a_recording_follows_a_tensor_that_is_exchanged() -> None:
+    layer = torch.nn.Linear(3, 5, device="cuda")
+    step = Captured(lambda key, x: layer(x), reads=layer.parameters)
+    x = torch.randn(2, 3, device="cuda")
+    with torch.no_grad():
+        for _ in range(4):
+            torch.testing.assert_close(step(0, x), layer(x))
+        layer.weight = torch.nn.Parameter(torch.randn(5, 3, device="cuda"))
+        filler = [torch.full((5, 3), 7.0, device="cuda") for _ in range(64)]  # one lies where the old weight was
+        torch.testing.assert_close(step(0, x), layer(x))
+    assert len(filler) == 64
 
 
 def test_reading_figures_rarely_changes_nothing(tmp_path: Path) -> None:

@@ -198,9 +198,14 @@ class Rope(Module):
         return scaled_frequencies(self.head_dim, self.config).to(torch.float32).to(device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Rope":
-        """`.to(device)` moves the frequencies; `.to(bfloat16)` must not round them, so they are computed afresh."""
+        """`.to(device)` moves the frequencies; `.to(bfloat16)` must not round them.
+
+        On the same device they stay the very same tensor: a recorded step (a CUDA graph) reads their memory.
+        """
+        kept = self.inverse_frequencies
         super()._apply(fn, recurse)
-        self.inverse_frequencies = self._frequencies(self.inverse_frequencies.device)
+        device = self.inverse_frequencies.device
+        self.inverse_frequencies = kept if kept.device == device else self._frequencies(device)
         return self
 
     def rotation(self, positions: Int[Tensor, "B T"]) -> Rotation:

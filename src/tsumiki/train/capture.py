@@ -1,6 +1,6 @@
 """A training step as one CUDA graph: recorded once, then replayed in one launch."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 
 import torch
 from torch import Tensor
@@ -17,15 +17,23 @@ class Captured:
     look at a value on the device, no new shapes. Its arguments are copied to where the recording reads them. What it
     changes in place (weights, the optimizer's state) it changes in every replay.
 
+    A recording knows addresses, not tensors. If a tensor that it reads is exchanged for another, even one with the same
+    values, the old address soon holds something else, and the replay computes nonsense without a word. (It happened:
+    `model.to(device)` made the frequencies of RoPE anew, and the model trained on with whatever lay in their place.) So
+    the addresses are compared at every call, and if one has changed, there is a new recording.
+
     Nothing is computed twice: the first `WARM_UP` calls run as usual, the next one is recorded and replayed.
 
     Args:
         function: a key and tensors, all on one CUDA device -> a tensor that holds its results.
+        reads: gives the tensors that the function reads or changes besides its arguments and that others can exchange.
     """
 
-    def __init__(self, function: Callable[..., Tensor]) -> None:
+    def __init__(self, function: Callable[..., Tensor], *, reads: Callable[[], Iterable[Tensor]]) -> None:
         self.function = function
+        self.reads = reads
         self.calls = 0
+        self._addresses: tuple[int, ...] = ()
         self._recordings: dict[Hashable, tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], Tensor]] = {}
 
     def __call__(self, key: Hashable, *arguments: Tensor | float) -> Tensor:
@@ -39,6 +47,10 @@ class Captured:
         self.calls += 1
         if self.calls <= WARM_UP:
             return self.function(key, *map(_place, arguments))
+        addresses = tuple(tensor.data_ptr() for tensor in self.reads())
+        if addresses != self._addresses:
+            self._recordings.clear()
+            self._addresses = addresses
         if key not in self._recordings:
             self._recordings[key] = self._record(key, arguments)
         graph, places, result = self._recordings[key]

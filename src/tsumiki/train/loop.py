@@ -64,7 +64,9 @@ class Training:
         self.world = self.parallel.world
         self.device = model.unembedding.device
         self.loss = torch.compile(model.loss) if config.compile else model.loss
-        self.compute = Captured(self.compute_step) if self.can_be_captured() else self.compute_step
+        self.compute = self.compute_step
+        if self.can_be_captured():
+            self.compute = Captured(self.compute_step, reads=lambda: (*model.parameters(), *model.buffers()))
         self.optimizer = optimizer
         self.schedule = build_schedule(config.schedule, config.steps)
         self.stream = TrainingStream(data.train, seq_len=config.seq_len, seed=config.seed)
