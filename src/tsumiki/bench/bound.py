@@ -50,3 +50,26 @@ def bound(model: LanguageModel, *, rows: int, context: int, bytes_per_second: fl
     element_size = model.unembedding.element_size()
     read = weight_bytes(model) + rows * cache_bytes(model, context, element_size)
     return rows * bytes_per_second / read
+
+
+def arithmetic(device: torch.device, dtype: torch.dtype, *, repeats: int = 7) -> float:
+    """Floating-point operations a second of a large matrix product: the median."""
+    size = 8192 if device.type == "cuda" else 1024
+    a = torch.ones(size, size, device=device, dtype=dtype)
+    seconds = []
+    for _ in range(repeats):
+        start = perf_counter()
+        float((a @ a)[0, 0])
+        seconds.append(perf_counter() - start)
+    return 2 * size**3 / statistics.median(seconds)
+
+
+def what_binds(seconds: float, memory_seconds: float, arithmetic_seconds: float) -> str:
+    """One sentence about a step that took `seconds`, of which memory and arithmetic alone need the others."""
+    needed = f"memory needs {memory_seconds * 1e3:.2f} ms of {seconds * 1e3:.2f} ms a step, arithmetic "
+    needed += f"{arithmetic_seconds * 1e3:.2f} ms"
+    if max(memory_seconds, arithmetic_seconds) < seconds / 2:
+        return f"Launches bind: {needed}; the rest is spent on starting one small function after another."
+    if memory_seconds >= arithmetic_seconds:
+        return f"Memory binds: {needed}; fewer bytes (bf16, int8) would be faster, and more rows cost little."
+    return f"Arithmetic binds: {needed}; fewer parameters or rows would be faster."

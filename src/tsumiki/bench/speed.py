@@ -37,25 +37,25 @@ def compare(
     A text of one token is prefill alone; what a longer one takes beyond that is decoding.
     """
     prefills: dict[str, list[float]] = {name: [] for name in writers}
-    decodes: dict[str, list[float]] = {name: [] for name in writers}
+    wholes: dict[str, list[float]] = {name: [] for name in writers}
     texts = {name: write(prompts, new_tokens)[0] for name, write in writers.items()}
     for _ in range(repeats):
         for name, write in writers.items():
             start = perf_counter()
             write(prompts, 1)
-            prefill = perf_counter() - start
+            prefills[name].append(perf_counter() - start)
             start = perf_counter()
             write(prompts, new_tokens)
-            prefills[name].append(prefill)
-            decodes[name].append(perf_counter() - start - prefill)
+            wholes[name].append(perf_counter() - start)
     speeds = {}
     for name in writers:
-        decode = statistics.median(decodes[name])
+        prefill = statistics.median(prefills[name])
+        decode = statistics.median(wholes[name]) - prefill
         speeds[name] = Speed(
             rows=len(prompts),
             prompt_tokens=len(prompts[0]),
             new_tokens=new_tokens,
-            prefill_seconds=statistics.median(prefills[name]),
+            prefill_seconds=prefill,
             decode_seconds=decode,
             tokens_per_second=len(prompts) * (new_tokens - 1) / decode,
             tokens=texts[name],

@@ -4,6 +4,7 @@ import typer
 
 import tsumiki
 from tsumiki.cli import (
+    bench,
     demo,
     doctor,
     evaluate,
@@ -13,6 +14,7 @@ from tsumiki.cli import (
     inspect,
     plan,
     publish,
+    quantise,
     report,
     tokenizer,
     train,
@@ -56,6 +58,8 @@ app.command()(inspect.inspect)
 app.command()(harness.eval_harness)
 app.command()(exchange.export)
 app.command()(publish.publish)
+app.command()(quantise.quantise)
+app.command()(bench.bench)
 app.command("import")(exchange.import_model)
 app.add_typer(tokenizer.app, name="tokenizer")
 

@@ -4,7 +4,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,8 +16,19 @@ from tsumiki.errors import UserError
 
 if TYPE_CHECKING:
     from tsumiki.generate import Completion, Sampling, TextModel
+    from tsumiki.generate.decoder import Mode
+
 
 HISTORY = Path(".tsumiki/history")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What belongs to a text besides how its tokens are chosen."""
+
+    max_tokens: int | None
+    stop: list[str]
+    use_cache: bool
 
 
 def generate(
@@ -35,19 +46,36 @@ def generate(
     min_p: Annotated[
         float | None, Option(help="Keep tokens at least this probable, compared with the likeliest.")
     ] = None,
+    repetition_penalty: Annotated[
+        float, Option(help="Above 1: the less likely is a token that prompt or text hold already.")
+    ] = 1.0,
+    presence_penalty: Annotated[float, Option(help="Above 0: the same for tokens of the text, by subtraction.")] = 0.0,
+    valid_utf8: Annotated[
+        bool, Option("--valid-utf8", help="Never write bytes that are no text; a little slower.")
+    ] = False,
+    stop: Annotated[
+        list[str] | None, Option(help="A string that ends the text and is not part of it; may be repeated.")
+    ] = None,
     seed: Annotated[int | None, Option(help="Repeats a story; a fresh one each time if left out.")] = None,
     max_tokens: Annotated[int | None, Option(help="Tokens to write; until the story ends if left out.")] = None,
     cache: Annotated[
         bool, Option("--cache/--no-cache", help="Keep keys and values, or read all again each time.")
     ] = True,
+    fast: Annotated[
+        bool,
+        Option("--fast", help="Compile the steps first: a wait before the first story, then several times as fast."),
+    ] = False,
     device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPU if there is one.")] = None,
 ) -> None:
     """Write a story after a prompt."""
     from tsumiki.generate import Sampling, load
-    from tsumiki.generate.load import newest_run
+    from tsumiki.generate.load import choose_device, newest_run
 
     try:
         sampling = Sampling(
+            repetition_penalty=repetition_penalty,
+            presence_penalty=presence_penalty,
+            valid_utf8=valid_utf8,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -56,15 +84,22 @@ def generate(
         )
     except ValueError as error:
         raise UserError(f"{error}.") from error
-    model = load(newest_run(RUNS) if run is None else run, device=device)
+    if fast and not cache:
+        raise UserError(
+            "--fast and --no-cache were both given, but only steps with a cache are compiled; leave one out."
+        )
+    chosen = choose_device(device)
+    mode: Mode | None = ("captured" if chosen.type == "cuda" else "compiled") if fast else None
+    model = load(newest_run(RUNS) if run is None else run, device=chosen, mode=mode)
+    options = Options(max_tokens=max_tokens, stop=stop or [], use_cache=cache)
     if prompt is not None:
-        tell(model, utf8(os.fsencode(prompt)), sampling, max_tokens, cache)
+        tell(model, utf8(os.fsencode(prompt)), sampling, options)
     elif sys.stdin.isatty() and sys.stdout.isatty():
         print(f"{model.checkpoint}: type how a story begins; Ctrl-C stops a story, Ctrl-D ends.", file=sys.stderr)
-        converse(model, sampling, max_tokens, cache)
+        converse(model, sampling, options)
     else:
         for number, line in enumerate(sys.stdin.buffer):
-            tell(model, utf8(line.rstrip(b"\r\n")), replace(sampling, seed=sampling.seed + number), max_tokens, cache)
+            tell(model, utf8(line.rstrip(b"\r\n")), replace(sampling, seed=sampling.seed + number), options)
 
 
 def utf8(prompt: bytes) -> str:
@@ -75,11 +110,11 @@ def utf8(prompt: bytes) -> str:
         raise UserError("The prompt is not valid UTF-8 text.") from error
 
 
-def tell(model: "TextModel", prompt: str, sampling: "Sampling", max_tokens: int | None, cache: bool) -> None:
+def tell(model: "TextModel", prompt: str, sampling: "Sampling", options: Options) -> None:
     """Stream the prompt and what follows to stdout; how fast it was written, to stderr."""
-    from tsumiki.generate import Completion, printable
+    from tsumiki.generate import printable
 
-    completion = Completion(model.model, model.tokenizer, prompt, sampling, max_tokens=max_tokens, use_cache=cache)
+    completion = model.stream(prompt, **asdict(options), **asdict(sampling))
     try:
         for piece in chain([prompt], completion):
             print(printable(piece), end="", flush=True)
@@ -88,11 +123,11 @@ def tell(model: "TextModel", prompt: str, sampling: "Sampling", max_tokens: int 
         print(summary(model, completion, sampling), file=sys.stderr, flush=True)
 
 
-def converse(model: "TextModel", sampling: "Sampling", max_tokens: int | None, cache: bool) -> None:
+def converse(model: "TextModel", sampling: "Sampling", options: Options) -> None:
     """Ask for prompts and tell stories until Ctrl-D, or Ctrl-C while nothing is being told."""
     for number, prompt in enumerate(prompts()):
         try:
-            tell(model, prompt, replace(sampling, seed=sampling.seed + number), max_tokens, cache)
+            tell(model, prompt, replace(sampling, seed=sampling.seed + number), options)
         except KeyboardInterrupt:
             continue
         except UserError as error:
@@ -128,6 +163,8 @@ def summary(model: "TextModel", completion: "Completion", sampling: "Sampling") 
         parts.append(f"{completion.invalid_bytes} bytes were no text")
     reasons = {
         "stop token": "the story ended",
+        "stop text": "stopped at a --stop string",
+        "cancelled": "interrupted",
         "max tokens": "stopped at --max-tokens",
         "context full": f"the context of {model.model.config.max_seq_len} tokens is full",
         None: "interrupted",
