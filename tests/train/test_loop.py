@@ -65,6 +65,31 @@ def test_accumulated_gradients_do_not_depend_on_the_micro_batch(make_config: Cal
         torch.testing.assert_close(results[size], results[16], rtol=1e-5, atol=1e-7)
 
 
+def test_a_step_that_trains_another_model_than_is_saved_is_found(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a recording does that reads the memory of exchanged tensors: the training losses alone look healthy."""
+    sound = loop.Training.compute_step
+
+    def with_other_weights(self: loop.Training, *arguments: Any) -> torch.Tensor:
+        if self.progress.step < 4:
+            return sound(self, *arguments)
+        with torch.no_grad():
+            self.model.unembedding.mul_(32)
+        figures = sound(self, *arguments)
+        with torch.no_grad():
+            self.model.unembedding.div_(32)
+        return figures
+
+    monkeypatch.setattr(loop.Training, "compute_step", with_other_weights)
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    with pytest.raises(
+        UserError, match=r"Step 5 reports a loss of \d\.\d+ .* has \d\.\d+: what is trained is not what"
+    ):
+        run(model={"dropout": 0.0}, compile=True, evaluate_every=4, checkpoint_every=4, steps=8)
+    assert (tmp_path / "run/checkpoints/step-000004/model.safetensors").is_file()
+
+
 def test_a_run_leaves_what_the_design_says(run: Run, tmp_path: Path) -> None:
     result = run()
     run_dir = tmp_path / "run"

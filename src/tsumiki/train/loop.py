@@ -41,6 +41,9 @@ from tsumiki.train.precision import autocast
 from tsumiki.train.schedule import build_schedule
 from tsumiki.train.stop import Interrupted, StopSignals
 
+DISAGREEMENT = 0.01
+"""How much a compiled step's loss may differ from the plain model's, relatively. In bf16 they differ by about 0.001."""
+
 
 class Training:
     """A training under way: what a step needs, and the loop over the steps."""
@@ -88,6 +91,7 @@ class Training:
         self.display = display
         self.unread: list[Tensor] = []  # on the device: the loss and the gradient's norm of each step since `settle`
         self.figures: dict[str, float] = {}  # those of the last step that `settle` read
+        self.foreseen: dict[int, Tensor] = {}  # the losses that `foresee` computed, by update
         self.routings: list[Routing] = []
         self.clock_read = perf_counter()
         self.warned: set[str] = set()
@@ -161,6 +165,8 @@ class Training:
         torch.manual_seed((self.config.seed << 32) + step * self.world.size + self.world.rank)
         bound = bound_of_documents(batch.rows.documents)
         rows = to_device(batch.rows, self.device)
+        if self.config.compile and self.due(self.config.evaluate_every) and self.without_dropout():
+            self.foreseen[step] = self.foresee(rows, batch.num_targets)
         self.unread.append(self.compute(bound, *rows, batch.num_targets, self.schedule(step)))
         self.progress = self.progress.after_update(batch.tokens)
         self.display.advance(self.progress.step)
@@ -190,11 +196,30 @@ class Training:
         self.optimizer.step(scale)
         return torch.stack((loss, norm))
 
+    def without_dropout(self) -> bool:
+        """Whether the same weights and rows always give the same loss."""
+        return getattr(self.model.config, "dropout", 0.0) == 0.0
+
+    @torch.no_grad()
+    def foresee(self, rows: tuple[Tensor, Tensor, Tensor], num_targets: int) -> Tensor:
+        """The loss that the coming step must report, by the model as it stands: neither compiled nor recorded.
+
+        It has just been evaluated, and perhaps saved. If the step then finds another loss, then something else is
+        trained than is evaluated and saved: a compiler's bug, say, or memory that a recording should no longer read.
+        Neither the losses nor the checks before the training would show that.
+        """
+        total = torch.zeros((), device=self.device)
+        with autocast(self.config, self.device):
+            for ids, targets, documents in zip(*(tensor.split(self.micro_batch_size) for tensor in rows), strict=True):
+                total += self.model.loss(ids, targets, documents=documents)[0]
+        return self.world.sum(total / num_targets)
+
     def settle(self) -> None:
         """Wait for the device, read the figures of the steps since the last time, and add up the time that they took.
 
         Raises:
-            UserError: in some step the loss or the gradient was no finite number; the first such step is named.
+            UserError: in some step the loss or the gradient was no finite number, or the loss was not the foreseen one;
+                the first such step is named.
         """
         if not self.unread:
             return
@@ -204,6 +229,9 @@ class Training:
             for step, (loss, norm) in enumerate(figures, start=self.progress.step - len(figures)):
                 if not (math.isfinite(loss) and math.isfinite(norm)):
                     raise self.poisoned(step, loss, norm)
+                foreseen = self.foreseen.pop(step, None)
+                if foreseen is not None and abs(loss - foreseen.item()) > DISAGREEMENT * loss:
+                    raise self.estranged(step, loss, foreseen.item())
         self.figures = dict(zip(("loss", "gradient_norm"), figures[-1], strict=True))
         now = perf_counter()
         self.progress = self.progress.after(now - self.clock_read)
@@ -303,6 +331,16 @@ class Training:
             f"{len(documents)} documents, {documents[0][1]} of {documents[0][0]} first; '{report}' lists them all. "
             f"No checkpoint has anything of it. {self.checkpoints.last_good()} "
             "Look at the documents, or begin a run with a lower learning rate or a longer warm-up."
+        )
+
+    def estranged(self, step: int, loss: float, foreseen: float) -> UserError:
+        """What to say when update `step` trains something else than the model that is evaluated and saved."""
+        self.batches.close()
+        return UserError(
+            f"Step {step + 1} reports a loss of {loss:.4f} for rows on which the model, computed without the compiler, "
+            f"has {foreseen:.4f}: what is trained is not what is evaluated and saved. This is a bug of tsumiki or of "
+            f"PyTorch, and not of your configuration. {self.checkpoints.last_good()} To go on at once, set "
+            "train.compile=false."
         )
 
     def out_of_memory(self) -> UserError:
