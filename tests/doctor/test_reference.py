@@ -33,6 +33,7 @@ CONFIGS: dict[str, DecoderConfig] = {
         MODELS["classic"], feed_forward=GeluFeedForward.Config(d_ff=40, approximate="none", bias=False)
     ),
     "untied gpt-2": replace(MODELS["classic"], tie_embeddings=False, norm_eps=1e-3),
+    "capped logits": replace(MODERN, logit_softcap=0.5),
     "linear": replace(MODERN, rope=RopeConfig(theta=500.0, scaling=LinearScaling(factor=3.0))),
     "ntk": replace(MODERN, rope=RopeConfig(scaling=NtkScaling(factor=4.0))),
     "yarn": replace(MODERN, rope=RopeConfig(scaling=YarnScaling(factor=4.0, original_max_seq_len=256))),

@@ -101,6 +101,7 @@ INEXPRESSIBLE = {
     "GptOssForCausalLM: it has no 'gated' attention, it always has attention sinks": dataclasses.replace(
         CONFIGS["gpt_oss-moe"], attention=GATED
     ),
+    "LlamaForCausalLM: it has no logit_softcap.": dataclasses.replace(CONFIGS["llama"], logit_softcap=15.0),
     "LlamaForCausalLM: it has no sliding window.": dataclasses.replace(CONFIGS["llama"], sliding_window=8),
     "it has no 'gelu' feed-forward layer": dataclasses.replace(
         CONFIGS["llama"], feed_forward=GeluFeedForward.Config(d_ff=7)

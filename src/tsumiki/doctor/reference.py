@@ -54,7 +54,9 @@ def reference_outputs(config: Any, weights: Weights, ids: np.ndarray[Any, np.dty
         x = x + outputs[f"{name}.feed_forward"]
         outputs[name] = x
     outputs["norm"] = _norm(config, w, "norm", x)
-    outputs[""] = outputs["norm"] @ (w["embedding.weight"] if config.tie_embeddings else w["head.weight"]).T
+    logits = outputs["norm"] @ (w["embedding.weight"] if config.tie_embeddings else w["head.weight"]).T
+    cap = config.logit_softcap
+    outputs[""] = logits if cap is None else cap * np.tanh(logits / cap)
     return outputs
 
 

@@ -126,16 +126,18 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class Varlen(Sdpa):
+class Varlen:
     """`Sdpa`, and packed documents by FlashAttention for sequences of many lengths (arXiv 2307.08691).
 
     The rows are laid end to end and cut where documents begin, so that pairs of different documents are not masked but
     never computed. The kernel asks for the number of documents, which only the device knows; it is told a bound, the
-    rest being empty documents, and a bound that the caller knows (`max_documents`) saves time. The kernel knows half precision on a GPU alone, and neither sinks nor dropout; with these, in fp32,
-    and where there are no documents, this backend is `Sdpa`.
+    rest being empty documents, and a bound that the caller knows (`max_documents`) saves time. The kernel knows half
+    precision on a GPU alone, and neither sinks nor dropout; with these, in fp32, and where there are no documents, this
+    backend is `Sdpa`.
     """
 
     name: str = "varlen"
+    otherwise: Sdpa = Sdpa()
 
     def visibility(
         self, mask: Mask, context: AttentionContext, k_pos: Int[Tensor, "B S"]
@@ -145,7 +147,7 @@ class Varlen(Sdpa):
         Raises:
             RuntimeError: "The batch holds more documents than max_documents says.", asserted on the device.
         """
-        plain = super().visibility(mask, context, k_pos)
+        plain = self.otherwise.visibility(mask, context, k_pos)
         if context.documents is None or not mask.causal or isinstance(plain, Plain):
             return plain
         first = torch.ones_like(context.documents, dtype=torch.bool)
@@ -153,7 +155,9 @@ class Varlen(Sdpa):
         num_tokens = first.numel()
         capacity = num_tokens if context.max_documents is None else context.max_documents
         numbers = first.flatten().cumsum(0)
-        torch._assert_async(numbers[-1] <= capacity, "The batch holds more documents than max_documents says.")
+        torch.ops.aten._assert_async.msg(
+            numbers[-1] <= capacity, "The batch holds more documents than max_documents says."
+        )
         # Every token writes its place if it begins a document, and otherwise into a last slot that is then cut off.
         starts = torch.full((capacity + 2,), num_tokens, dtype=torch.int32, device=first.device)
         slots = torch.where(first.flatten(), numbers - 1, capacity + 1)
@@ -173,11 +177,11 @@ class Varlen(Sdpa):
     ) -> Float[Tensor, "B T H D"]:
         """Each query's weighted mean of the values that it sees."""
         if not isinstance(visibility, Packed):
-            return super().attend(q, k, v, visibility, sinks=sinks, dropout=dropout)
+            return self.otherwise.attend(q, k, v, visibility, sinks=sinks, dropout=dropout)
         if sinks is not None or dropout > 0 or not q.is_cuda or q.dtype not in (torch.bfloat16, torch.float16):
-            return super().attend(q, k, v, visibility.dense, sinks=sinks, dropout=dropout)
+            return self.otherwise.attend(q, k, v, visibility.dense, sinks=sinks, dropout=dropout)
         longest = visibility.max_seq_len
-        out = varlen_attn(
+        out: Any = varlen_attn(
             q.flatten(0, 1),
             k.flatten(0, 1),
             v.flatten(0, 1),

@@ -86,7 +86,10 @@ class _ChunkedSum(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator changes its type
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, Tensor, None, None]:
+        (gradient,) = gradients
         # Multiplied in fp32: rounded to bf16 first, the factor would be wrong by the same share for every weight.
         scaled = [(at_least_fp32(tensor) * gradient).to(tensor.dtype) for tensor in ctx.saved_tensors]
         return scaled[0], scaled[1], None, None

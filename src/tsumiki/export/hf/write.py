@@ -71,6 +71,8 @@ def architecture_for(config: DecoderConfig) -> Architecture:
     reasons = []
     for architecture in ARCHITECTURES[config.family]:
         objections = list(architecture.objections(config))
+        if config.logit_softcap is not None:
+            objections.append("it has no logit_softcap")
         if not objections:
             return architecture
         reasons.append(f"{architecture.class_name}: {', '.join(objections)}.")
