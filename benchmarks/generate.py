@@ -29,6 +29,7 @@ from tsumiki.bench.bound import bandwidth, bound, cache_bytes, weight_bytes
 from tsumiki.bench.ours import with_engine, without_cache
 from tsumiki.bench.peers import (
     installed,
+    requantised,
     transformers_model,
     with_llama_cpp,
     with_onnxruntime,
@@ -40,6 +41,7 @@ from tsumiki.data.tokenizer import train_tokenizer
 from tsumiki.export.gguf import export_gguf
 from tsumiki.generate.batch import Engine
 from tsumiki.generate.decoder import Mode
+from tsumiki.generate.quantise import quantised
 from tsumiki.models import GPTOSS, build_model
 from tsumiki.nn.attention import GroupedQueryAttention
 from tsumiki.nn.feed_forward import SwiGLUFeedForward
@@ -132,12 +134,15 @@ class Bench:
                 writers["transformers dynamic, bf16"] = with_transformers(half, static=False)
         with tempfile.TemporaryDirectory() as name:
             if self.device.type == "cpu":
-                writers |= self.cpu_peers(Path(name))
+                writers |= self.on_cpu(Path(name))
             self.section("batch1", writers, rows=1, length=16, new_tokens=256)
 
-    def cpu_peers(self, directory: Path) -> dict[str, Write]:
+    def on_cpu(self, directory: Path) -> dict[str, Write]:
         threads = torch.get_num_threads()
-        peers: dict[str, Write] = {}
+        peers: dict[str, Write] = {
+            "tsumiki compiled, bf16": with_engine(Engine(quantised(self.model, "bf16"), mode=self.fast)),
+            "tsumiki compiled, int8": with_engine(Engine(quantised(self.model, "int8"), mode=self.fast)),
+        }
         if installed("onnxruntime"):
             peers["onnxruntime"] = with_onnxruntime(self.model, directory, threads=threads)
         if installed("llama_cpp"):
@@ -147,6 +152,9 @@ class Bench:
             vocab_size = self.model.config.vocab_size
             export_gguf(self.model, train_tokenizer(documents, vocab_size=vocab_size, train_bytes=10**7), path)
             peers["llama.cpp f32"] = with_llama_cpp(path, context=512, threads=threads)
+            for kind in ("bf16", "q8_0"):
+                file = requantised(path, kind)
+                peers[f"llama.cpp {kind}"] = with_llama_cpp(file, context=512, threads=threads)
         return peers
 
     def batch64(self) -> None:

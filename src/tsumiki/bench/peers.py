@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -87,6 +87,20 @@ def with_llama_cpp(path: Path, *, context: int, threads: int) -> Write:
         return int(logits.argmax())
 
     return write
+
+
+def requantised(path: Path, kind: Literal["bf16", "q8_0"]) -> Path:
+    """A GGUF file with the matrices in another precision, made by llama.cpp itself."""
+    import ctypes
+
+    import llama_cpp  # pyright: ignore[reportMissingImports]
+
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = {"bf16": llama_cpp.LLAMA_FTYPE_MOSTLY_BF16, "q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0}[kind]
+    output = path.with_name(f"{path.stem}-{kind}.gguf")
+    failed = llama_cpp.llama_model_quantize(str(path).encode(), str(output).encode(), ctypes.pointer(parameters))
+    assert not failed, kind
+    return output
 
 
 def with_onnxruntime(model: LanguageModel, directory: Path, *, threads: int) -> Write:
