@@ -136,6 +136,71 @@ def test_overfitting_names_the_best_step(findings: Findings) -> None:
     assert found.values["passes"] == pytest.approx(5.2, abs=0.1)
 
 
+def until(run: Recorded, step: int) -> None:
+    run["metrics"] = [line for line in run["metrics"] if line["step"] <= step]
+
+
+@pytest.mark.parametrize("step", range(2300, 9201, 1150))
+def test_a_step_that_trains_something_else_is_told_from_the_second_evaluation_on(findings: Findings, step: int) -> None:
+    found = findings("foreign-evaluation", lambda run: until(run, step))
+    assert "overfitting" not in found
+    verdict = found["evaluated_is_trained"]
+    assert (verdict.status, verdict.values["at"], verdict.values["step"]) == ("failed", 1150, 2300)
+    text = sentence(verdict)
+    assert "the validation loss rose from 3.52 to 4.83, while the training loss went from 3.71 to 3.61" in text
+    if step > 2300:
+        assert "The training loss jumped just after an evaluation (at step 1,150" in text
+
+
+def test_before_the_second_evaluation_there_is_nothing_to_tell(findings: Findings) -> None:
+    found = findings("foreign-evaluation", lambda run: until(run, 2200))
+    assert found.keys() & {"evaluated_is_trained", "overfitting"} == set()
+
+
+def test_a_jump_after_the_evaluation_is_evidence_after_many_passes_too(findings: Findings) -> None:
+    def change(run: Recorded) -> None:
+        until(run, 2300)
+        for source in run["manifest"]["data"]["sources"]:
+            source["train"]["tokens"] //= 10
+
+    def without_jump(run: Recorded) -> None:
+        change(run)
+        next(line for line in updates(run) if line["step"] == 1200)["loss"] = 3.7
+
+    found = findings("foreign-evaluation", change)["evaluated_is_trained"]
+    assert found.values["passes"] > 10
+    assert "（ステップ 1,150）に、訓練の損失も跳ねています" in sentence(found, "ja")
+    assert findings("foreign-evaluation", without_jump)["overfitting"].code == "overfits"
+
+
+@pytest.mark.parametrize("name", ["leaking", "normal", "rate-100x", "rate-1e-6", "validated-on-training"])
+def test_other_runs_evaluate_what_they_train(findings: Findings, name: str) -> None:
+    assert "evaluated_is_trained" not in findings(name)
+
+
+@pytest.mark.parametrize("rise", [0.03, 0.15, 0.4])
+def test_learning_by_heart_is_no_other_model(findings: Findings, rise: float) -> None:
+    def change(run: Recorded) -> None:
+        """From the second evaluation on the validation loss rises by a share, and the training loss falls."""
+        lowest = evaluations(run)[2]["loss"]
+        for number, line in enumerate(evaluations(run)[2:]):
+            line["loss"] = lowest * (1 + rise) ** number
+
+    found = findings("normal", change)
+    assert "evaluated_is_trained" not in found
+    assert found["overfitting"].code == "overfits"
+
+
+def test_a_training_that_diverges_is_evaluated_as_it_is(findings: Findings) -> None:
+    def change(run: Recorded) -> None:
+        for line in (*updates(run)[-12:], evaluations(run)[-1]):
+            line["loss"] += 2
+
+    found = findings("normal", change)
+    assert found["stable"].code == "diverges"
+    assert "evaluated_is_trained" not in found
+
+
 def test_a_language_behind_is_named(findings: Findings) -> None:
     def change(run: Recorded) -> None:
         for line in evaluations(run):

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from tsumiki.doctor import check_receipt
+from tsumiki.doctor import Moment, check_receipt
 from tsumiki.errors import UserError
 from tsumiki.models import load_model
 from tsumiki.nn.attention import VARIANTS, GroupedQueryAttention, Mask
@@ -72,3 +73,36 @@ def test_an_alarm_is_raised_where_held_out_text_is_predicted_too_well() -> None:
 
 def test_a_model_that_has_seen_nothing_raises_no_alarm() -> None:
     assert alarms({"en": 3.4}, tokens=0) == alarms({"en": 3.4}, tokens=500) == []
+
+
+def test_an_alarm_is_raised_where_another_model_is_evaluated_than_is_trained() -> None:
+    before = Moment(step=100, validation=3.5, training=3.7, passes=0.8)
+    later = Moment(step=200, validation=4.8, training=3.6, passes=1.6)
+    (alarm,) = alarms({"en": 2.0}, 2_000_000, before, later)
+    assert "What is evaluated is not what is trained: from step 100 to step 200 the validation loss rose" in alarm
+    assert alarms({"en": 2.0}, 2_000_000, None, later) == []
+    assert alarms({"en": 2.0}, 2_000_000, before, replace(later, validation=3.6)) == []
+    assert alarms({"en": 2.0}, 2_000_000, before, replace(later, training=4.7)) == []  # it diverges
+    assert alarms({"en": 2.0}, 2_000_000, before, replace(later, passes=3.0)) == []  # perhaps learnt by heart
+
+
+def test_the_loop_watches_its_evaluations(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Moment | None, Moment | None]] = []
+
+    def watched(bits_per_byte: dict[str, float], tokens: int, before: Moment | None, now: Moment | None) -> list[str]:
+        seen.append((before, now))
+        return ["the evaluation is odd"]
+
+    monkeypatch.setattr("tsumiki.train.loop.alarms", watched)
+    result = train(make_config(steps=6), tmp_path / "run", device="cpu", skip_doctor=True)
+    assert seen[0] == (None, None)
+    (_, third), (before, last) = seen[1:]
+    assert third is not None
+    assert last is not None
+    assert before == third
+    assert (third.step, last.step) == (3, 6)
+    assert 0 < third.passes < last.passes
+    assert last.validation == result.evaluation["loss"]
+    assert result.evaluation["alarms"] == ["the evaluation is odd"]

@@ -10,7 +10,7 @@ The model may be any torch module, or any function, from token ids [B, T] to log
 
 from tsumiki.doctor.adapters import TRANSFORMERS, TSUMIKI, adapter_for, packed_by_positions, with_compiled
 from tsumiki.doctor.checks import diagnose
-from tsumiki.doctor.curves import explain
+from tsumiki.doctor.curves import Moment, disagreement, explain
 from tsumiki.doctor.history import History, read_history
 from tsumiki.doctor.messages import default_language, sentence
 from tsumiki.doctor.receipt import check_receipt, from_json, require_receipt, to_json
@@ -25,11 +25,13 @@ __all__ = [
     "Adapter",
     "Diagnosis",
     "History",
+    "Moment",
     "Verdict",
     "adapter_for",
     "check_receipt",
     "default_language",
     "diagnose",
+    "disagreement",
     "explain",
     "from_json",
     "packed_by_positions",

@@ -3,9 +3,10 @@
 The checks before a training look at a model; these look at what became of it, from `metrics.jsonl` and the manifest.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -17,6 +18,13 @@ from tsumiki.doctor.verdict import Check, Verdict, check, failed, passed, skippe
 
 SPIKE = 1.0
 """Nats by which a spike stands above the lines around it."""
+
+RISE = 0.1
+"""By how much the validation loss rises, relatively, that did not rise by learning: between two evaluations of a sound
+training it rises by a hundredth at most."""
+
+FEW_PASSES = 2
+"""Nobody learns a text by heart in so many passes over it."""
 
 
 @check("curves")
@@ -154,7 +162,7 @@ def held_out_is_held_out(history: History) -> Verdict:
     verdict = pipeline.compared(history.manifest["data"]["overlap"])
     if verdict.status == "failed":
         return verdict
-    passes = _passes(history)
+    passes = _passes(history, history.step)
     last = history.evaluations[-1]
     training = smoothed(_losses(history))[-1]
     if passes >= 2 and history.finished and not getattr(history.model, "dropout", 0) and last["loss"] < training - 0.05:
@@ -162,13 +170,108 @@ def held_out_is_held_out(history: History) -> Verdict:
     return verdict
 
 
+@dataclass(frozen=True)
+class Moment:
+    """What is known when a model is evaluated.
+
+    Args:
+        step: after which that is.
+        validation: the loss then, in nats a token.
+        training: the loss of the updates just before.
+        passes: over the training text so far.
+    """
+
+    step: int
+    validation: float
+    training: float
+    passes: float
+
+
+def parted(before: Moment, now: Moment) -> bool:
+    """Whether the validation loss left the training loss between two evaluations, by more than a tenth of each."""
+    rise = now.validation - before.validation
+    far = now.validation > (1 + RISE) * now.training and rise > RISE * before.validation
+    return far and now.training - before.training < rise / 2
+
+
+def disagreement(before: Moment, now: Moment) -> Verdict | None:
+    """That something else is evaluated than is trained, if these two evaluations alone show it.
+
+    Misses what several passes over the text could explain, too, for which `evaluated_is_trained` looks at all of them.
+    """
+    return foreign(before, now) if now.passes <= FEW_PASSES and parted(before, now) else None
+
+
+def foreign(before: Moment, now: Moment, jumps: Sequence[int] = ()) -> Verdict:
+    """The verdict that what was evaluated was not what was trained.
+
+    Args:
+        jumps: the steps of the evaluations after which the training loss jumped.
+    """
+    return failed(
+        "foreign_evaluation",
+        at=before.step,
+        before=before.validation,
+        step=now.step,
+        validation=now.validation,
+        training_before=before.training,
+        training=now.training,
+        passes=now.passes,
+        jumps=list(jumps),
+    )
+
+
+@check("curves", needs=("languages",))
+def evaluated_is_trained(history: History) -> Verdict:
+    """What is evaluated, and saved, is the model that is trained.
+
+    The validation loss does not rise by a tenth from one evaluation to the next while the training loss stays, unless
+    the text is learnt by heart. That takes many passes, is not forgotten by the next evaluation, and leaves the
+    training loss as it is.
+
+    Finds a step that trains with other tensors than the model has, by turns, and evaluations in another mode, with
+    another mask or of other weights, if only some of them are.
+    Misses what is the same at every evaluation, and what changes the loss by less than a tenth.
+    """
+    moments = _moments(history)
+    jumps = [moment.step for moment in moments if _jumps_after(history, moment)]
+    for number, (before, now) in enumerate(itertools.pairwise(moments), start=2):
+        middle = (before.validation + now.validation) / 2
+        comes_back = any(later.validation < middle for later in moments[number:])
+        if parted(before, now) and (now.passes <= FEW_PASSES or comes_back or before.step in jumps):
+            return foreign(before, now, jumps)
+    return passed()
+
+
+def _moments(history: History) -> list[Moment]:
+    """The evaluations that have updates before them, since the one before."""
+    moments, since = [], 0
+    for line in history.evaluations:
+        losses = [update["loss"] for update in history.updates if since < update["step"] <= line["step"]]
+        if losses:
+            passes = _passes(history, line["step"])
+            moments.append(Moment(line["step"], line["loss"], median(losses[-3:]), passes))
+            since = line["step"]
+    return moments
+
+
+def _jumps_after(history: History, moment: Moment) -> bool:
+    """Whether the first loss after an evaluation stands a tenth, and far more than chance, above those before it."""
+    after = next((line["loss"] for line in history.updates if line["step"] > moment.step), 0.0)
+    losses = _losses(history)
+    chance = median([abs(one - other) for one, other in itertools.pairwise(losses)] or [0.0])
+    return after - moment.training > max(RISE * moment.training, 4 * chance)
+
+
 @check("curves", needs=("languages",))
 def overfitting(history: History) -> Verdict:
     """The last evaluation is about the best one.
 
     Finds a model that learns the training text by heart: its validation loss has risen again, by 2 % or more.
-    Misses what the next evaluations would show.
+    Misses what the next evaluations would show. Skipped where something else was evaluated than was trained.
     """
+    if evaluated_is_trained(history).status == "failed":
+        return skipped("evaluations_are_foreign")
     losses = [line["loss"] for line in history.evaluations]
     best = losses.index(min(losses))
     if losses[-1] < 1.02 * losses[best]:
@@ -179,7 +282,7 @@ def overfitting(history: History) -> Verdict:
         at=history.evaluations[best]["step"],
         validation=losses[-1],
         training=smoothed(_losses(history))[-1],
-        passes=_passes(history),
+        passes=_passes(history, history.step),
     )
 
 
@@ -251,6 +354,7 @@ CURVE_CHECKS: tuple[Check, ...] = (
     learning,
     stable,
     held_out_is_held_out,
+    evaluated_is_trained,
     overfitting,
     balance,
     throughput,
@@ -278,10 +382,10 @@ def _learning_rate(history: History) -> float:
     return history.config["train"]["optimizer"]["learning_rate"]
 
 
-def _passes(history: History) -> float:
-    """How often the training text of the source that was seen most often was read."""
+def _passes(history: History, step: int) -> float:
+    """How often the training text of the source that was seen most often was read, up to a step."""
     sources = history.manifest["data"]["sources"]
-    total = history.tokens(history.step)
+    total = history.tokens(step)
     return max(total * source["share"] / source["train"]["tokens"] for source in sources)
 
 

@@ -41,6 +41,7 @@ TITLES = {
     "learning": ("More is learnt than how frequent tokens are", "トークンの頻度以上のことを学んでいる"),
     "stable": ("The loss falls and does not jump", "損失は下がり、跳ねない"),
     "held_out_is_held_out": ("Held-out text was not trained on", "検証用の文で訓練していない"),
+    "evaluated_is_trained": ("What is evaluated is what is trained", "評価しているのは学習中のモデル"),
     "overfitting": ("The last evaluation is about the best", "最後の評価がほぼ最良"),
     "balance": ("No language is behind", "遅れている言語はない"),
     "throughput": ("The training does not become slower", "学習は遅くならない"),
@@ -338,6 +339,22 @@ SENTENCES = {
         "が訓練用の文（{training:.2f}）より易しくなっています。よくある原因：訓練に含まれる検証用のファイル、"
         "種類の違う易しい検証用の文。",
     ),
+    "foreign_evaluation": (
+        "What is evaluated is not what is trained: from step {at:,} to step {step:,} the validation loss rose from "
+        "{before:.2f} to {validation:.2f}, while the training loss went from {training_before:.2f} to {training:.2f}, "
+        "after {passes:.1f} passes over the text.{jumps} Usual cause: a recorded or compiled step that reads the "
+        "memory of tensors that were exchanged, dropout or batch statistics in evaluation, another mask, other "
+        "positions or another tokenizer in evaluation than in training, or a wrong checkpoint loaded. Train with "
+        "train.compile=false, and compare a step's loss with the plain model's on the same rows. Until then, trust no "
+        "checkpoint of this run.",
+        "評価しているものが、学習しているものと違います：ステップ {at:,} から {step:,} の間に、検証の損失は"
+        " {before:.2f} から {validation:.2f} に上がりましたが、訓練の損失は {training_before:.2f} から {training:.2f} "
+        "です（文を {passes:.1f} 回読んだ時点）。{jumps}よくある原因：入れ替えられたテンソルの古いメモリを読み続ける、"
+        "記録またはコンパイルされたステップ、評価時のドロップアウトやバッチ統計、"
+        "訓練時と異なる評価時のマスク・位置・トークナイザー、誤ったチェックポイントの読み込み。"
+        "train.compile=false で学習し、同じ行でのステップの損失を素のモデルの損失と比べてください。"
+        "それまでは、この学習のどのチェックポイントも信用できません。",
+    ),
     "overfits": (
         "The model learns its training text by heart: the validation loss was {best:.3f} at step {at:,} and has risen "
         "to {validation:.3f}, while the training loss is {training:.2f} after {passes:.1f} passes over the text. "
@@ -370,6 +387,7 @@ SENTENCES = {
     ),
     "no_languages": ("no evaluation yet", "評価はまだありません"),
     "no_reference_curve": ("no reference run of about this size", "近い規模の参照がありません"),
+    "evaluations_are_foreign": ("its evaluations are of another model", "評価が学習中のモデルのものではありません"),
     "too_short": ("the run is too short to tell", "判断するには短すぎます"),
     "no_module": ("not a torch module: its weights are out of reach", "torch のモジュールではないため重みに触れません"),
     "no_embedding": (
@@ -422,6 +440,12 @@ def _words(values: dict[str, Any], language: Language) -> dict[str, Any]:
             words["positions"] = f"位置 {first}" if first == last else f"位置 {first}〜{last}"
         else:
             words["positions"] = f"position {first}" if first == last else f"positions {first} to {last}"
+    if "jumps" in words:
+        steps = ", ".join(f"{step:,}" for step in words["jumps"])
+        if language == "ja":
+            words["jumps"] = f"評価の直後（ステップ {steps}）に、訓練の損失も跳ねています。" if steps else ""
+        else:
+            words["jumps"] = f" The training loss jumped just after an evaluation (at step {steps})." if steps else ""
     if "parameters" in words and isinstance(words["parameters"], list):
         words["parameters"] = ", ".join(words["parameters"])
     return words

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from tsumiki.data import Batch, PackedSource, PreparedData, TrainingStream, ValidationSet
+from tsumiki.doctor import Moment
 from tsumiki.errors import UserError
 from tsumiki.evaluate.bits_per_byte import BitsPerByte, by_language
 from tsumiki.generate import Completion, Sampling
@@ -33,7 +34,7 @@ from tsumiki.train.config import TrainConfig
 from tsumiki.train.display import Display
 from tsumiki.train.distributed import Parallel, Replicas, Shards
 from tsumiki.train.experts import collapse_warnings, load_figures, step_load
-from tsumiki.train.gate import alarms
+from tsumiki.train.gate import alarms, moment
 from tsumiki.train.memory import SMALLER, fits, largest_micro_batch, micro_batch_sizes, peak_memory
 from tsumiki.train.metrics import Metrics, Unwritten
 from tsumiki.train.optimizer import Optimizer, clip_gradients
@@ -91,6 +92,7 @@ class Training:
         self.display = display
         self.unread: list[Tensor] = []  # on the device: the loss and the gradient's norm of each step since `settle`
         self.figures: dict[str, float] = {}  # those of the last step that `settle` read
+        self.evaluated: Moment | None = None  # the last evaluation, if there were updates before it
         self.foreseen: dict[int, Tensor] = {}  # the losses that `foresee` computed, by update
         self.routings: list[Routing] = []
         self.clock_read = perf_counter()
@@ -292,12 +294,16 @@ class Training:
         with autocast(self.config, self.device):
             results = by_language(model, self.validation)
         bits_per_byte = {language: result.bits_per_byte for language, result in results.items()}
+        loss, step, tokens = mixture_loss(results, self.data.train), self.progress.step, self.progress.total_tokens
+        before, self.evaluated = self.evaluated, None
+        if self.figures:
+            self.evaluated = moment(step, loss, self.figures["loss"], tokens, self.data.train)
         line = {
-            "loss": mixture_loss(results, self.data.train),
+            "loss": loss,
             "bits_per_byte": bits_per_byte,
             "bits_per_character": {language: result.bits_per_character for language, result in results.items()},
             "end_of_text_nats": {language: result.end_of_text for language, result in results.items()},
-            "alarms": alarms(bits_per_byte, self.progress.total_tokens),
+            "alarms": alarms(bits_per_byte, tokens, before, self.evaluated),
             "samples": self.samples(model),
         }
         model.train()
