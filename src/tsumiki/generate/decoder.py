@@ -25,6 +25,8 @@ from tsumiki.nn.linear import Linear
 Mode = Literal["eager", "compiled", "captured"]
 """How steps run: by Python, as compiled functions, or (on a GPU) as a recording of compiled functions."""
 
+RECOMPILATIONS = 256
+
 BLOCK = {"eager": 1, "compiled": 1, "captured": 16}
 """Steps between two looks of the host at what was written."""
 
@@ -61,6 +63,8 @@ class Decoder:
             )
         if mode != "eager":
             check_compiler()
+            # Every engine compiles the same function for memory of its own; PyTorch gives up after eight by default.
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILATIONS)
         self.mode = mode
         self.block = BLOCK[mode]
         self.model = model if mode == "eager" else spelled_for_decoding(model)
