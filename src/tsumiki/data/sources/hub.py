@@ -129,5 +129,6 @@ class HubSource(Source):
         except (OSError, ValueError, DatasetsError) as error:
             raise UserError(
                 f"The data set '{config.dataset}' (split '{split}') could not be loaded: {first_line(error)}. "
-                "Check its name and the connection, or use a `local` source with files of your own."
+                "Check its name and the connection, or use a `local` source with files of your own, or a `sample` "
+                "source, the stories that come with tsumiki."
             ) from error
