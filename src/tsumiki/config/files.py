@@ -79,7 +79,7 @@ def _locate(source: str, *, relative_to: Path) -> Path:
 def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise UserError(f"{path}: 'base' leads back to a file that it came from; remove one link of the circle.")
-    mapping = _read(path)
+    mapping = read_mapping(path)
     base = mapping.pop("base", None)
     if base is None:
         return mapping
@@ -89,7 +89,12 @@ def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return _merge(_resolve(parent, (*seen, path.resolve())), mapping)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """What one YAML file holds, its `base` left as it stands.
+
+    Raises:
+        UserError: the file is no YAML, no UTF-8, or holds no mapping.
+    """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:

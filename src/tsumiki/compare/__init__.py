@@ -1,0 +1,1 @@
+"""Compare: arms that differ in nothing but what is asked about."""
