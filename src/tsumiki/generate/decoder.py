@@ -1,12 +1,10 @@
 """One decoding step as a function of tensors, and three ways to run it: eagerly, compiled, captured in a CUDA graph."""
 
-import copy
 import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Literal
 
 import torch
@@ -19,6 +17,7 @@ from tsumiki.generate.rows import Needs, Rows
 from tsumiki.kernels.moe import EXPERTS
 from tsumiki.kernels.stored import StoredLinear
 from tsumiki.models import LanguageModel
+from tsumiki.models.build import twin
 from tsumiki.nn.feed_forward import MixtureOfExperts
 from tsumiki.nn.linear import Linear
 
@@ -142,8 +141,7 @@ class Decoder:
 
 def spelled_for_decoding(model: LanguageModel) -> LanguageModel:
     """The same model on the same weights, spelled for steps of one token a row."""
-    tensors = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    decoder = copy.deepcopy(model, tensors)
+    decoder = twin(model)
     decoder.backend = dataclasses.replace(model.backend, attention="reduction", experts="dense")
     if decoder.head is None:
         decoder.head = StoredLinear(model.unembedding.detach(), dtype=model.unembedding.dtype)
@@ -154,7 +152,7 @@ def spelled_for_decoding(model: LanguageModel) -> LanguageModel:
             if isinstance(child, Linear) and not isinstance(module, MixtureOfExperts):
                 bias = None if child.bias is None else child.bias.detach()
                 setattr(module, name, StoredLinear(child.weight.detach(), bias=bias, dtype=child.weight.dtype))
-    return decoder.requires_grad_(False)
+    return decoder
 
 
 def check_compiler() -> None:

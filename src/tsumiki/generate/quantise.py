@@ -4,9 +4,7 @@ Weights only: int8 with a scale for every output channel, symmetric, or bf16. No
 positions stay as they are, and so does everything that is computed.
 """
 
-import copy
 import json
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +18,7 @@ from tsumiki.kernels import BackendConfig
 from tsumiki.kernels.stored import StoredEmbedding, StoredLinear
 from tsumiki.models import LanguageModel, build_model
 from tsumiki.models.artefact import CONFIG, WEIGHTS, load_config
+from tsumiki.models.build import twin
 from tsumiki.nn.feed_forward import MixtureOfExperts
 from tsumiki.nn.linear import Linear
 
@@ -36,8 +35,7 @@ def quantised(model: LanguageModel, stored: Stored) -> LanguageModel:
     The embedding is rounded by rows, which are also the output channels of a tied head: both read one table.
     """
     dtype = DTYPES[stored]
-    tensors = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    small = copy.deepcopy(model, tensors)
+    small = twin(model)
     table = StoredLinear.rounded(model.embedding.get_parameter("weight").detach(), dtype)
     small.embedding = StoredEmbedding(table.stored, table.scale, model.unembedding.dtype)
     if small.head is None:
@@ -47,7 +45,7 @@ def quantised(model: LanguageModel, stored: Stored) -> LanguageModel:
             if isinstance(child, Linear) and not isinstance(module, MixtureOfExperts):
                 bias = None if child.bias is None else child.bias.detach()
                 setattr(module, name, StoredLinear.rounded(child.weight.detach(), dtype, bias))
-    return small.requires_grad_(False)
+    return small
 
 
 def save_quantised(model: LanguageModel, stored: Stored, directory: Path) -> None:

@@ -1,10 +1,12 @@
 """From a configuration to a model."""
 
+import copy
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from tsumiki.kernels import BackendConfig
 from tsumiki.models.gpt2 import GPT2
@@ -60,3 +62,13 @@ def model_of(
     model = build_model(config, backend=backend, device="meta", dtype=dtype).to_empty(device="cpu")
     model.load_state_dict(weights)
     return model.eval()
+
+
+def twin(model: LanguageModel) -> LanguageModel:
+    """A model of the same structure on the same memory, which takes no gradients.
+
+    Its modules can be exchanged, and the model keeps its own; what trains the model changes both.
+    """
+    shared: dict[int, Tensor] = {id(buffer): buffer for buffer in model.buffers()}
+    shared |= {id(weight): Parameter(weight.detach(), requires_grad=False) for weight in model.parameters()}
+    return copy.deepcopy(model, shared)
