@@ -5,6 +5,7 @@ import typer
 import tsumiki
 from tsumiki.cli import (
     bench,
+    compare,
     demo,
     doctor,
     evaluate,
@@ -55,6 +56,7 @@ app.command()(report.report)
 app.command()(generate.generate)
 app.command()(evaluate.evaluate)
 app.command()(inspect.inspect)
+app.command()(compare.compare)
 app.command()(harness.eval_harness)
 app.command()(exchange.export)
 app.command()(publish.publish)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tsumiki.config import differences, dump, load_mapping, parse, read_mapping
+from tsumiki.config.files import TAGS
 from tsumiki.errors import UserError
 from tsumiki.models import plan
 from tsumiki.spec import spec
@@ -212,10 +213,33 @@ def check_differences(first: Arm, arm: Arm) -> None:
 def undeclared(
     old: Mapping[str, Any], new: Mapping[str, Any], declared: Sequence[str]
 ) -> Iterator[tuple[str, Any, Any]]:
-    """The differences of two plain configurations that lie under none of the declared keys."""
+    """The differences of two plain configurations that neither are declared nor follow from one that is."""
     for key, before, after in differences(old, new):
-        if not any(under(key, name) for name in declared):
+        if not any(under(key, name) or follows(key, name, old, new) for name in declared):
             yield key, before, after
+
+
+def follows(key: str, declared: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a key is there in one configuration only because they declare different members of a union.
+
+    Where `model.attention.variant` is varied, `model.attention.gate` follows: plain attention has none.
+    """
+    union, _, tag = declared.rpartition(".")
+    if tag not in TAGS or not key.startswith(f"{union}."):
+        return False
+    option = key.removeprefix(f"{union}.").partition(".")[0]
+    return any(option not in value_at(config, union) for config in (old, new))
+
+
+def value_at(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key of a plain configuration; None where there is none."""
+    value: Any = config
+    for part in key.split("."):
+        if isinstance(value, list):
+            value = value[int(part)] if part.isdecimal() and int(part) < len(value) else None
+        else:
+            value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def under(key: str, name: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from statistics import mean, stdev
 from typing import Any
 
-from tsumiki.compare.experiment import Experiment, allowed, spread
+from tsumiki.compare.experiment import Experiment, allowed, spread, value_at
 from tsumiki.compare.runs import Comparison, Trained
 from tsumiki.compare.statistics import paired_difference, shared_level
 from tsumiki.config import differences, dump
@@ -107,17 +107,6 @@ def varied(arms: Sequence[Trained]) -> dict[str, dict[str, Any]]:
     first, *others = configs.values()
     keys = dict.fromkeys(key for other in others for key, _, _ in differences(first, other))
     return {key: {name: value_at(config, key) for name, config in configs.items()} for key in keys}
-
-
-def value_at(config: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key; None where there is none."""
-    value: Any = config
-    for part in key.split("."):
-        if isinstance(value, list):
-            value = value[int(part)] if part.isdecimal() and int(part) < len(value) else None
-        else:
-            value = value.get(part) if isinstance(value, Mapping) else None
-    return value
 
 
 def conditions(experiment: Experiment, arms: Sequence[Trained]) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def rates(summary: Mapping[str, Any], ja: bool) -> Sentence:
         return Sentence(
             "学習率は条件ごとに調整していません。設定の値に合わない条件は不利です。"
             if ja
-            else "Learning rates are as configured, not tuned for each arm: one that they suit less is at a disadvantage.",
+            else "Learning rates are as configured, not tuned by arm: one that they suit less is at a disadvantage.",
             "note",
         )
     chosen = ", ".join(f"{arm} {figures['learning_rate']:g}" for arm, figures in arms.items())

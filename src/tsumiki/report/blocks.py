@@ -46,12 +46,14 @@ class Curve:
 
     Args:
         dots: mark each point, for measurements that are few.
+        band: the lowest and the highest value at each point, such as those of several runs.
     """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     dots: bool = False
+    band: tuple[Sequence[float], Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,8 @@ def _draw_curve(axes: Any, curve: Any, colour: str) -> None:
         parts = [(np.mean(a), np.mean(b), np.min(b), np.max(b)) for a, b in _stretches(x, y)]
         x, y, low, high = np.array(parts).T
         axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    elif curve.band is not None:
+        axes.fill_between(x, *curve.band, color=colour, alpha=0.2, linewidth=0)
     axes.plot(x, y, color=colour, linewidth=1.6, marker="o" if curve.dots else None, markersize=4, label=curve.name)
 
 
