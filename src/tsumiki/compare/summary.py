@@ -1,7 +1,7 @@
 """From the runs to figures: plain data, which is written to `comparison.json`, printed, and drawn."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import mean, stdev
 from typing import Any
