@@ -41,7 +41,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -52,7 +52,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tsumiki.bench.peers import installed
 from tsumiki.config import dump, load, parse
 from tsumiki.data import PackedSource, PreparedData, ValidationSet, prepare
 from tsumiki.errors import UserError
@@ -438,7 +437,7 @@ def measure(builders: Sequence[Callable[[], Contender]], shape: Shape, setting: 
 
 def environment(device: torch.device, **more: Any) -> dict[str, Any]:
     """What is needed to repeat a measurement."""
-    libraries = ("numpy", "torch", "transformers", "triton")
+    libraries = ("numpy", "pytorch-triton", "torch", "transformers", "triton")
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
@@ -450,7 +449,7 @@ def environment(device: torch.device, **more: Any) -> dict[str, Any]:
         "cudnn": torch.backends.cudnn.version() if device.type == "cuda" else None,
         "versions": {
             "python": platform.python_version(),
-            **{library: version(library) for library in libraries if installed(library)},
+            **{each.name: each.version for each in distributions() if each.name in libraries},
         },
         **more,
     }
@@ -500,11 +499,11 @@ def throughput(arguments: argparse.Namespace, shape: Shape, setting: Setting) ->
         else:
             raise UserError(f"--peer {wanted} is none; it must be nanogpt=DIR or transformers.")
     print(f"{shape} on {device_name(setting.device)}", flush=True)
-    speeds = measure(builders, shape, setting)
-    table(speeds)
     facts = environment(
         setting.device, shape=asdict(shape), setting=asdict(setting), backend=dump(BACKEND), peers=peers
     )
+    speeds = measure(builders, shape, setting)
+    table(speeds)
     write(arguments.out / "throughput.json", facts | {"speeds": {name: asdict(each) for name, each in speeds.items()}})
 
 
@@ -577,6 +576,7 @@ def plot(points: Sequence[Mapping[str, Any]], device: str, path: Path) -> None:
             panel.set_xticks(places, [point["at"] for point in along])
             panel.minorticks_off()
             panel.set_ylim(bottom=0)
+            panel.margins(y=0.1)
             panel.set_xlabel(axis)
             panel.set_ylabel(what)
     figure.savefig(path, dpi=150)

@@ -12,6 +12,7 @@ import torch
 
 from tsumiki.config import dump_yaml, parse
 from tsumiki.train import RunConfig
+from tsumiki.train.capture import Captured
 from tsumiki.train.config import TrainConfig
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "train.py"
@@ -158,6 +159,22 @@ def test_the_document_mask_is_left_out_where_it_should_be(benchmark: Any, docume
             for each in (rows.documents, torch.zeros_like(rows.documents))
         )
     assert (told != untold) == documents
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", ["fused_adamw", "muon"])
+@pytest.mark.parametrize("documents", [True, False])
+def test_on_a_gpu_the_step_is_recorded(benchmark: Any, documents: bool, optimizer: str) -> None:
+    setting = benchmark.Setting(torch.device("cuda"), "bf16", True, 0, 5, 5, 5, 1e15)
+    shape = benchmark.Shape(layers=2, d_model=64, heads=2, vocab=512, context=256, batch=8)
+
+    def build() -> Any:
+        contender = benchmark.tsumiki(shape, setting, "gpt_oss", optimizer, documents=documents)
+        assert isinstance(contender.step.__self__.compute, Captured)
+        return contender
+
+    (speed,) = benchmark.measure([build], shape, setting).values()
+    assert speed.memory_bytes > 16 * speed.parameters
 
 
 @pytest.mark.parametrize(
