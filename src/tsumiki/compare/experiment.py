@@ -14,7 +14,7 @@ seeds: [0, 1, 2]
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ class Experiment:
             base, dotted, with their values. An arm may have a `base` of its own; then it may still differ from the
             first in the keys that the two arms name, and in no others.
         match: what the arms must have equally much of.
+        common: dotted keys with values that all arms have in place of the base's.
         seeds: each arm is trained with each of them; three or more tell a difference from chance.
         learning_rates: tried by each arm on the first seed. The one with the lowest validation loss is used for all
             seeds, so that no arm is at a disadvantage because the rate suits another. With Muon, the rate of the other
@@ -91,19 +92,20 @@ class Experiment:
     question: str
     vary: dict[str, dict[str, Any]]
     match: Match
+    common: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
     learning_rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.vary) < 2:
             raise ValueError("vary names fewer than two arms; there is nothing to compare.")
-        for arm, changes in self.vary.items():
+        for arm in self.vary:
             if ARM.fullmatch(arm) is None:
                 raise ValueError(f"vary.{arm} becomes a directory; name it with letters, digits, '-', '_' and '.'.")
-            decided = DECIDED | ({RATE: "`learning_rates`"} if self.learning_rates else {})
-            for key in changes:
-                if key in decided:
-                    raise ValueError(f"vary.{arm} varies {key}, which {decided[key]} decides; leave it out.")
+        decided = DECIDED | ({RATE: "`learning_rates`"} if self.learning_rates else {})
+        for place, changes in {"common": self.common, **{f"vary.{arm}": self.vary[arm] for arm in self.vary}}.items():
+            for key in decided.keys() & changes.keys():
+                raise ValueError(f"{place} sets {key}, which {decided[key]} decides; leave it out.")
         for name in ("seeds", "learning_rates"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
@@ -178,7 +180,8 @@ def resolve(experiment: Experiment, path: Path) -> list[Arm]:
     arms = []
     for name, changes in experiment.vary.items():
         keys = tuple(key for key in changes if key != BASE)
-        overrides = [f"{key}={json.dumps(changes[key])}" for key in keys]
+        settings = experiment.common | {key: changes[key] for key in keys}
+        overrides = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
         base = beside(path, str(changes.get(BASE, experiment.base)))
         config = parse(load_mapping(base, overrides), RunConfig, where=f"{path}, arm '{name}'")
         train = replace(config.train, seed=experiment.seeds[0])

@@ -136,10 +136,14 @@ def reservations(summary: Mapping[str, Any], language: Language) -> list[Sentenc
 def seeds(summary: Mapping[str, Any], ja: bool) -> Sentence:
     """Whether there are enough of them."""
     count, others = len(summary["seeds"]), len(summary["arms"]) - 1
+    if count == 1:
+        return Sentence(
+            "シードは一つで、区間はありません。" if ja else "One seed an arm: there is no interval.", "note"
+        )
     text = (
         f"条件ごとに {count} 個のシード。区間は、同じシードどうしの差の t 区間です。"
         if ja
-        else f"{count} seed{'s' if count > 1 else ''} an arm; intervals are of the paired differences, by Student's t."
+        else f"{count} seeds an arm; intervals are of the paired differences, by Student's t."
     )
     if others > 1:
         text += (
@@ -203,15 +207,20 @@ def equality(name: str, figures: Mapping[str, Any], summary: Mapping[str, Any], 
         return Sentence(f"等しい：{quantity}。" if ja else f"Equal: {quantity}.", "good")
     if figures["allowed"] is not None:
         return Sentence(
-            f"{figures['allowed']:.1%} 以内で等しい：{quantity}（差 {apart:.1%}）。"
+            f"{figures['allowed']:.1%} 以内で等しい：{quantity}（差 {apart:.2%}）。"
             if ja
-            else f"Equal within {figures['allowed']:.1%}: {quantity} ({apart:.1%} apart).",
+            else f"Equal within {figures['allowed']:.1%}: {quantity} ({apart:.2%} apart).",
             "good",
         )
-    told = ", ".join(f"{arm} {facts['quantities'][name]:,}" for arm, facts in summary["arms"].items())
+    told = ", ".join(f"{arm} {shortened(facts['quantities'][name])}" for arm, facts in summary["arms"].items())
     return Sentence(
-        f"等しくない：{quantity}（{told}、差 {apart:.1%}）。"
+        f"等しくない：{quantity}（{told}、差 {apart:.2%}）。"
         if ja
-        else f"NOT equal: {quantity} ({told}; {apart:.1%} apart).",
+        else f"NOT equal: {quantity} ({told}; {apart:.2%} apart).",
         "note",
     )
+
+
+def shortened(amount: int) -> str:
+    """Parameters to the last one, FLOPs with four digits."""
+    return f"{amount:,}" if amount < 1e9 else f"{amount:.3e}"
