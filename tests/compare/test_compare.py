@@ -168,16 +168,22 @@ def test_an_arm_that_breaks_down_costs_the_others_nothing(
 def test_the_page_says_first_who_wins_and_whether_to_believe_it(planted: Comparison) -> None:
     summary = summarise(planted)
     report = comparison_report(planted, summary)
-    short, _, held_out, curves, cost, texts, doctor, repeat = report.sections
+    short, differs, held_out, curves, cost, texts, doctor, repeat = report.sections
     page = to_html({language: comparison_report(planted, summary, language) for language in LANGUAGES}, "en")
     assert page.index("is better than") < page.index("Whether to believe it") < page.index("What differs")
     assert "「tuned」は「low」より良い結果でした。" in page
     assert not re.search(r"<script|<img|https?://(?!www\.w3\.org)", page)
     assert short.title == "In short"
 
+    (table, _) = differs.blocks
+    assert isinstance(table, Table)
+    key, tokenizer, order = table.rows
+    assert key == (RATE, "0.002", "0.02")
+    assert tokenizer[1] == tokenizer[2]
+    assert order[1] == order[2]
     (table, _) = held_out.blocks
     assert isinstance(table, Table)
-    assert len(table.rows) == 4 * 2
+    assert len(table.rows) == 6 * 2
     (figures, _) = curves.blocks
     assert isinstance(figures, Figures)
     for figure in figures.figures:

@@ -41,6 +41,13 @@ FLOPS = Axis(
     ),
 )
 
+UNITS = {
+    JUDGED: ("bits per byte", "ビット／バイト"),
+    "bits_per_character": ("bits per character", "ビット／文字"),
+    "loss": ("loss, nats a token", "損失（nat／トークン）"),
+}
+"""What the figures are measured in."""
+
 
 def comparison_report(comparison: Comparison, summary: Mapping[str, Any], language: Language = "en") -> Report:
     """The report, in one language."""
@@ -75,17 +82,26 @@ def short(summary: Mapping[str, Any], language: Language) -> Section:
 
 def varied(summary: Mapping[str, Any], ja: bool) -> Section:
     """What the arms differ in; by construction that is all."""
+    arms = summary["arms"]
     rows = [
         (key, *(json.dumps(value, ensure_ascii=False) for value in values.values()))
         for key, values in summary["varied"].items()
     ]
+    seed = str(summary["seeds"][0])
+    rows += [
+        ("トークナイザー（sha256）" if ja else "tokenizer, sha256", *(arm["tokenizer"][:12] for arm in arms.values())),
+        (
+            "最初のトークン（sha256）" if ja else "first tokens read, sha256",
+            *(arm["order"][seed][:12] for arm in arms.values()),
+        ),
+    ]
     note = (
-        "これ以外の設定、データ、順序、評価は同じです（確認ずみ）。"
+        "設定のほかの項目は、シードと試した学習率を除いて、すべて同じです。検証用の文も同じです（確認ずみ）。"
         if ja
-        else "Everything else is equal, and was checked: configuration, text, order of the data, evaluation."
+        else "All else in the configurations is equal, apart from seeds and tried learning rates, and so is the "
+        "held-out text; both were checked."
     )
-    table = Table(("設定" if ja else "key", *summary["arms"]), rows)
-    return Section("違い" if ja else "What differs", [table, Paragraph(note)])
+    return Section("違い" if ja else "What differs", [Table(("設定" if ja else "key", *arms), rows), Paragraph(note)])
 
 
 def held_out(summary: Mapping[str, Any], ja: bool) -> Section:
@@ -124,19 +140,17 @@ def held_out(summary: Mapping[str, Any], ja: bool) -> Section:
 
 def title(name: str, ja: bool) -> str:
     """What a figure is called."""
-    if name == "loss":
-        return "損失（nat／トークン）" if ja else "loss, nats a token"
-    _, _, language = name.partition(".")
-    text = "ビット／バイト" if ja else "bits per byte"
-    return f"{text}, {language or ('平均' if ja else 'mean')}"
+    unit, _, language = name.partition(".")
+    text = UNITS[unit][ja]
+    return text if unit == "loss" else f"{text}, {language or ('平均' if ja else 'mean')}"
 
 
 def reading(name: str) -> Reading:
     """How a figure is read from a line about an evaluation."""
-    if name == "loss":
-        return lambda line: line["loss"]
-    _, _, language = name.partition(".")
-    return lambda line: line["bits_per_byte"][language] if language else mean(line["bits_per_byte"].values())
+    unit, _, language = name.partition(".")
+    if language:
+        return lambda line: line[unit][language]
+    return lambda line: mean(line[unit].values()) if unit == JUDGED else line[unit]
 
 
 def curves(comparison: Comparison, summary: Mapping[str, Any], ja: bool) -> Section:

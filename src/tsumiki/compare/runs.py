@@ -29,6 +29,7 @@ class Trained:
         tried: the validation loss of every rate that was tried, on the first seed; None where training broke down.
         histories: what became of the runs, by seed.
         tokenizer: its SHA-256.
+        order: that of the first tokens it was trained on, by seed.
     """
 
     arm: Arm
@@ -36,6 +37,7 @@ class Trained:
     tried: Mapping[float, float | None]
     histories: Mapping[int, History]
     tokenizer: str
+    order: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Series:
             raise UserError(f"Arm '{self.arm.name}' could be trained with none of the learning rates.")
         rate = min(found, key=lambda rate: found[rate]) if found else None
         histories = {seed: self.train(seed, rate) for seed in seeds}
-        return Trained(self.arm, rate, tried, histories, self.conditions.tokenizer)
+        return Trained(self.arm, rate, tried, histories, self.conditions.tokenizer, self.conditions.order)
 
     def loss_with(self, rate: float) -> float | None:
         """The validation loss after training with the first seed; None if it broke down, as a high rate can make it."""

@@ -49,11 +49,15 @@ def one_tokenizer(arms: Sequence[Trained]) -> bool:
 
 
 def measurements(trained: Trained) -> dict[str, list[float]]:
-    """Each figure of the last evaluation, by seed: the judged one, those of the languages, and the loss."""
+    """Each figure of the last evaluation, by seed: the judged one, those of each language, and the loss."""
     last = [history.evaluations[-1] for history in trained.histories.values()]
     return {
         JUDGED: [mean(line["bits_per_byte"].values()) for line in last],
-        **{f"{JUDGED}.{of}": [line["bits_per_byte"][of] for line in last] for of in last[0]["bits_per_byte"]},
+        **{
+            f"{unit}.{language}": [line[unit][language] for line in last]
+            for unit in (JUDGED, "bits_per_character")
+            for language in last[0][unit]
+        },
         "loss": [line["loss"] for line in last],
     }
 
@@ -90,6 +94,7 @@ def describe(trained: Trained) -> dict[str, Any]:
             if history.unexamined or history.receipt is None or not history.receipt["ok"]
         ],
         "tokenizer": trained.tokenizer,
+        "order": {str(seed): order for seed, order in trained.order.items()},
         "runs": {str(seed): str(history.directory) for seed, history in trained.histories.items()},
     }
 

@@ -19,7 +19,7 @@ def render(summary: Mapping[str, Any], console: Console, language: Language) -> 
     ja = language == "ja"
     console.print(Text(summary["experiment"]["question"], style="bold"))
     console.print()
-    names = list(summary["figures"])
+    names = [name for name in summary["figures"] if not name.startswith("bits_per_character")]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("条件" if ja else "Arm")
     for name in names:
