@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from tsumiki.compare.verdict import headline, reservations, sentences
 from tsumiki.errors import UserError
 from tsumiki.report import LANGUAGES, Figures, Table
 from tsumiki.report.html import to_html
+from tsumiki.train import Interrupted
 from tsumiki.train.metrics import METRICS
 
 Write = Callable[..., Path]
@@ -137,6 +139,12 @@ def test_finished_runs_are_kept_and_stopped_ones_go_on(
     assert [list(arm.histories) for arm in comparison.arms] == [[0, 1], [0, 1]]
 
 
+def test_several_processes_are_refused(write: Write, compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="without torchrun"):
+        compare(write(brief(a={}, b={})))
+
+
 def test_a_run_from_earlier_that_was_another_one_is_refused(write: Write, compare: Compare) -> None:
     compare(write(brief(a={}, b={FEED_FORWARD: 25}), seeds=[0]))
     changed = brief(a={}, b={FEED_FORWARD: 26})
@@ -227,6 +235,17 @@ def test_the_command_writes_figures_page_and_markdown(write: Write, tmp_path: Pa
     again = CliRunner().invoke(app, [*arguments, "--lang", "en"])
     assert "step" not in again.stdout
     assert "against 'a'" in again.stdout
+
+
+def test_a_stopped_command_says_how_to_go_on(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: Any, **options: Any) -> Any:
+        raise Interrupted("Stopped after step 2.", signal.SIGINT)
+
+    monkeypatch.setattr(runs, "train", stopped)
+    path = write(brief(a={}, b={}))
+    result = CliRunner().invoke(app, ["compare", str(path), "--run-dir", str(tmp_path / "out")])
+    assert result.exit_code == 130
+    assert f"Go on with: tsumiki compare {path} --run-dir {tmp_path / 'out'}" in result.stderr
 
 
 def test_the_command_refuses_in_a_sentence(write: Write, tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def test_arms_that_are_not_matched_are_refused_with_their_figures(write: Write) 
         ({"match": {"tokens": "some"}}, "must be a percentage such as 2%"),
         ({"match": {"layers": "2%"}}, "unknown key 'match.layers'"),
         ({"seeds": []}, "seeds is empty"),
+        ({"seeds": [0, -1]}, "seeds must be between 0 and"),
         ({"seeds": [1, 1]}, "names a value twice"),
         ({"learning_rates": [0.0]}, "must be above 0"),
         ({"arms": 2}, "unknown key 'arms'"),

@@ -30,7 +30,8 @@ def compare(
     try:
         comparison = run_experiment(experiment, run_dir, skip_doctor=skip_doctor, device=device)
     except Interrupted as interrupted:
-        print(f"Stopped, and everything is saved. Go on with: tsumiki compare {experiment}", file=sys.stderr)
+        again = f"tsumiki compare {experiment} --run-dir {run_dir}"
+        print(f"Stopped, and everything is saved. Go on with: {again}", file=sys.stderr)
         raise Exit(interrupted.exit_code) from None
     summary = summarise(comparison)
     save(summary, run_dir / "comparison.json")

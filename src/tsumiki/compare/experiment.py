@@ -112,6 +112,8 @@ class Experiment:
                 raise ValueError(f"{name} names a value twice.")
         if not self.seeds:
             raise ValueError("seeds is empty; name at least one, better three.")
+        if any(not 0 <= seed < 2**31 for seed in self.seeds):
+            raise ValueError("seeds must be between 0 and 2**31 - 1.")
         if any(rate <= 0 for rate in self.learning_rates):
             raise ValueError("learning_rates must be above 0.")
 

@@ -1,6 +1,7 @@
 """Training the arms: every run in a directory of its own, and what was trained before is kept."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ def run_experiment(
             earlier run in `run_dir` was another one, or fewer than two arms could be trained.
         Interrupted: Ctrl-C or SIGTERM; everything was saved first.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("A comparison trains in one process; start `tsumiki compare` without torchrun.")
     experiment = load_experiment(path)
     arms = resolve(experiment, path)
     for arm in arms:
