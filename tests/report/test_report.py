@@ -204,6 +204,17 @@ def test_a_long_curve_keeps_its_extremes() -> None:
     assert ">9</text>" not in figures.to_svg(short)
 
 
+def test_a_band_reaches_from_the_lowest_to_the_highest_run() -> None:
+    def svg(band: tuple[list[float], list[float]] | None) -> str:
+        return figures.to_svg(Figure("band", "Loss", "steps", "nats", [Curve("arm", [0, 1], [2.0, 2.0], band=band)]))
+
+    with_band, without = svg(([1.0, 1.0], [9.0, 9.0])), svg(None)
+    assert ">8</text>" in with_band
+    assert "opacity: 0.2" in with_band
+    assert ">8</text>" not in without
+    assert "opacity: 0.2" not in without
+
+
 def test_sections_of_any_report_are_made_of_the_same_parts() -> None:
     arms = Figure("arms", "Loss", "tokens", "nats", [Curve(f"arm {n}", [0, 1], [n, n / 2]) for n in range(8)])
     part = section(Section("Arms", [Table(("arm", "loss"), [("a", "1.0")], numbers=(1,)), Figures([arms])]))

@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ class Arm:
     config: RunConfig
     keys: tuple[str, ...]
 
-    @property
+    @cached_property
     def quantities(self) -> dict[str, int]:
         """How much of each of `QUANTITIES` the arm has."""
         train = self.config.train
