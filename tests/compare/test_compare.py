@@ -139,6 +139,15 @@ def test_finished_runs_are_kept_and_stopped_ones_go_on(
     assert [list(arm.histories) for arm in comparison.arms] == [[0, 1], [0, 1]]
 
 
+def test_compiled_runs_begin_with_a_compiler_that_remembers_none(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write({"eager": {}, "compiled": {"train.compile": True}})
+    resets: list[bool] = []
+    monkeypatch.setattr("torch.compiler.reset", lambda: resets.append(True))
+    for arm in runs.resolve(runs.load_experiment(path), path):
+        runs.forget_earlier_runs(arm.config)
+    assert resets == [True]
+
+
 def test_several_processes_are_refused(write: Write, compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="without torchrun"):

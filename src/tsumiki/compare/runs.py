@@ -1,5 +1,6 @@
 """Training the arms: every run in a directory of its own, and what was trained before is kept."""
 
+import gc
 import json
 import os
 from collections.abc import Mapping
@@ -177,7 +178,20 @@ class Series:
         else:
             display = self.display or make_display()
             display.say(f"{place}")
-            if torch.cuda.is_available():
-                torch.cuda.reset_peak_memory_stats()  # each run's own
+            forget_earlier_runs(config)
             train(config, place, resume="auto", skip_doctor=self.skip_doctor, device=self.device, display=display)
         return read_history(place)
+
+
+def forget_earlier_runs(config: RunConfig) -> None:
+    """Let a run find the process as the first one did: what it measures must not depend on its place in the order.
+
+    PyTorch's compiler remembers eight versions of a function and then silently compiles no more; an earlier model's
+    memory would count as this one's.
+    """
+    if config.train.compile:
+        torch.compiler.reset()
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
