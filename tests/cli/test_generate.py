@@ -84,6 +84,12 @@ WAITING = "\x1b[?2004h"
 """What the prompt sends to the terminal when it begins to wait for input (bracketed paste)."""
 
 
+def enter_terminal(slave: int) -> None:
+    """Make Ctrl-C, when typed, a signal that counts; what a script runs in the background inherits that it does not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.login_tty(slave)
+
+
 class Terminal:
     """A process on the other side of a pseudo-terminal."""
 
@@ -93,7 +99,7 @@ class Terminal:
             command,
             cwd=directory,
             env={**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
-            preexec_fn=functools.partial(os.login_tty, slave),  # so that Ctrl-C, when typed, becomes a signal
+            preexec_fn=functools.partial(enter_terminal, slave),
         )
         os.close(slave)
         self.seen = b""
