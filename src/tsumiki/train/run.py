@@ -128,8 +128,9 @@ def train(
                 metrics = Metrics(run_dir, step=progress.step, tensorboard=config.train.tensorboard)
             else:
                 files, metrics = {}, Unwritten()
+        several = f"{world.size} x " if world.size > 1 else ""
         display.say(
-            f"Training {session['parameters']:,} parameters on {world.size} x {session['device']}, in "
+            f"Training {session['parameters']:,} parameters on {several}{session['device']}, in "
             f"{config.train.precision}, with attention by {config.backend.attention}."
         )
         training = Training(
