@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tsumiki.nn.position import LearnedPosition, inverse_frequencies, positions_in_documents, sinusoidal
+from tsumiki.nn.position import LearnedPosition, beginnings, inverse_frequencies, positions_in_documents, sinusoidal
 
 
 def test_numbers_to_check_by_hand():
@@ -63,3 +63,8 @@ def test_positions_in_empty_and_single_token_rows(shape):
 def test_positions_of_documents_in_another_layout():
     documents = torch.tensor([[7, 3], [7, 4], [9, 4]]).T
     assert positions_in_documents(documents).tolist() == [[0, 1, 0], [0, 0, 1]]
+
+
+def test_a_document_begins_with_its_row_and_where_the_id_changes():
+    documents = torch.tensor([[7, 7, 9, 9, 7], [7, 2, 2, 2, 3]])
+    assert beginnings(documents).int().tolist() == [[1, 0, 1, 0, 1], [1, 1, 0, 0, 1]]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from tsumiki.cli.terminal import show
 from tsumiki.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ def bench(
 ) -> None:
     """Measure how fast a model writes."""
     from tsumiki.bench import grid
-    from tsumiki.cli.evaluate import show
 
     language_model, tokenizer = model_for(model, device)
     context = language_model.config.max_seq_len

@@ -1,19 +1,16 @@
 """`tsumiki evaluate`: everything that figures can say about a trained model."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
-from tsumiki.cli.terminal import console
+from tsumiki.cli.terminal import console, show
 from tsumiki.errors import UserError
 
 if TYPE_CHECKING:
     from tsumiki.data import PackedSource, Source, Tokenizer
     from tsumiki.data.sources import Split
-
-RUN_CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 
 
 def evaluate(
@@ -38,6 +35,7 @@ def evaluate(
     from tsumiki.evaluate import evaluation, terminal
     from tsumiki.evaluate.judge import judge_from_environment, judge_samples
     from tsumiki.generate import load
+    from tsumiki.generate.load import home_of
 
     try:
         config = evaluation.EvaluationConfig(
@@ -69,21 +67,6 @@ def evaluate(
     print(f"\n{output}")
 
 
-def show(what: str) -> None:
-    """What is being done, on a line of stderr that is written over; nothing where nobody watches."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
-
-
-def home_of(checkpoint: Path) -> Path:
-    """Where results go: the run that a checkpoint belongs to, or the directory of a model that belongs to none.
-
-    Not the checkpoint's own directory, which has an `evaluation.json` of its own, the training's.
-    """
-    path = checkpoint if checkpoint.parent.name else checkpoint.resolve()  # "." has neither name nor parent
-    return path.parents[1] if path.parent.name == CHECKPOINTS else path
-
-
 def texts(checkpoint: Path, data: str | None, field: str) -> "tuple[list[tuple[Source, Split]], list[Source]]":
     """The held-out text, and the training text if the run that the checkpoint belongs to says what it was.
 
@@ -92,9 +75,11 @@ def texts(checkpoint: Path, data: str | None, field: str) -> "tuple[list[tuple[S
     """
     from tsumiki.config import load
     from tsumiki.data import SOURCES
+    from tsumiki.generate.load import CHECKPOINTS, home_of
     from tsumiki.train import RunConfig
+    from tsumiki.train.run_directory import CONFIG
 
-    path = home_of(checkpoint) / RUN_CONFIG
+    path = home_of(checkpoint) / CONFIG
     is_run = (home_of(checkpoint) / CHECKPOINTS).is_dir() and path.is_file()
     training = [SOURCES[source.kind](source) for source in load(path, RunConfig).data.sources] if is_run else []
     if data is not None:
@@ -122,15 +107,10 @@ def files(data: str, field: str) -> "list[Source]":
 
 def pack_in_cache(source: "Source", split: "Split", tokenizer: "Tokenizer") -> "PackedSource":
     """A source's held-out text as tokens; where the run was trained on this machine, they are in the cache already."""
-    from tsumiki.data import PackedSource, pack
+    from tsumiki.data import packed
     from tsumiki.data.cache import Cache
 
-    entry = Cache().entry(
-        "packed",
-        [source.identity, split, tokenizer.sha256],
-        lambda directory: pack(source.documents(split), tokenizer, directory),
-    )
-    packed = PackedSource(entry, name=source.name, language=source.language)
-    if packed.num_documents == 0:
+    held_out = packed(source, split, tokenizer, lambda: source.documents(split), cache=Cache())
+    if held_out.num_documents == 0:
         raise UserError(f"'{source.name}' holds no text to evaluate on.")
-    return packed
+    return held_out

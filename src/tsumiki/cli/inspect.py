@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
-from tsumiki.cli.evaluate import home_of
 from tsumiki.cli.terminal import console
 from tsumiki.errors import UserError
 
@@ -85,10 +84,11 @@ def strongest(scores: list[list[float]]) -> tuple[int, int]:
 def show_checkpoints(run: Path, output: Path | None, seed: int, device: str | None, language: "Language") -> None:
     """Print and write the highest scores of every checkpoint of a run."""
     from tsumiki.generate import load
+    from tsumiki.generate.load import checkpoints_of, step_of
     from tsumiki.interpret.findings import highest_scores
     from tsumiki.interpret.terminal import render_checkpoints
 
-    checkpoints = sorted((run / "checkpoints").glob("step-*"), key=step_of)
+    checkpoints = checkpoints_of(run)
     if not checkpoints:
         raise UserError(f"'{run}' holds no checkpoints; name a run's directory.")
     scores: dict[int, dict[str, float]] = {}
@@ -101,13 +101,10 @@ def show_checkpoints(run: Path, output: Path | None, seed: int, device: str | No
     print(path)
 
 
-def step_of(checkpoint: Path) -> int:
-    """The step in a checkpoint's name."""
-    return int(checkpoint.name.removeprefix("step-"))
-
-
 def directory_for(checkpoint: Path, output: Path | None) -> Path:
     """The directory that the files go to; made if it is not there."""
+    from tsumiki.generate.load import home_of
+
     directory = output or home_of(checkpoint) / "inspect"
     directory.mkdir(parents=True, exist_ok=True)
     return directory

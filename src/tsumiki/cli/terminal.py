@@ -65,3 +65,9 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 100)
+
+
+def show(what: str) -> None:
+    """What is being done, on a line of stderr that is written over; nothing where nobody watches."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ text. `TrainingStream` and `ValidationSet` then serve what it made.
 from tsumiki.data.document import Document
 from tsumiki.data.overlap import Overlap, find_overlap
 from tsumiki.data.packing import PackedSource, Progress, pack
-from tsumiki.data.preparation import DataConfig, PreparedData, prepare
+from tsumiki.data.preparation import DataConfig, PreparedData, packed, prepare
 from tsumiki.data.sources import SOURCES, HubSource, LocalSource, SampleSource, Source, SourceConfig
 from tsumiki.data.stream import Batch, TrainingStream
 from tsumiki.data.tokenizer import (
@@ -48,6 +48,7 @@ __all__ = [
     "ValidationSet",
     "find_overlap",
     "pack",
+    "packed",
     "prepare",
     "report_tokenizer",
 ]

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,6 +120,24 @@ def _packed(cache: Cache, source: Source, split: Split, tokenizer: Tokenizer, pr
             yield document
         if empty:
             raise UserError(_nothing(source, split))
+
+    return packed(source, split, tokenizer, documents, cache=cache, progress=progress)
+
+
+def packed(
+    source: Source,
+    split: Split,
+    tokenizer: Tokenizer,
+    documents: Callable[[], Iterable[Document]],
+    *,
+    cache: Cache,
+    progress: Progress = lambda what, done: None,
+) -> PackedSource:
+    """A split as tokens, from the cache or made and put there.
+
+    Args:
+        documents: gives the split's documents; asked only if the cache has none of it.
+    """
 
     def write(directory: Path) -> None:
         what = f"packing {source.name}, {split}"

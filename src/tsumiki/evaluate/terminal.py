@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tsumiki.doctor.messages import default_language
+from tsumiki.doctor.messages import Language, default_language
 from tsumiki.evaluate.judge import CRITERIA
 from tsumiki.evaluate.minimal_pairs import PARADIGMS
-
-Language = Literal["en", "ja"]
 
 HEADINGS = {
     "bits": (

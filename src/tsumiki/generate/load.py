@@ -26,7 +26,7 @@ from tsumiki.kernels import BackendConfig
 from tsumiki.models import LanguageModel, load_model
 from tsumiki.models.artefact import WEIGHTS
 
-EVALUATION = "evaluation.json"
+CHECKPOINTS, EVALUATION = "checkpoints", "evaluation.json"
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -274,7 +274,16 @@ def find_checkpoint(path: Path) -> Path:
 
 def checkpoints_of(run_dir: Path) -> list[Path]:
     """Every finished checkpoint of a run, earliest first."""
-    return sorted((run_dir / "checkpoints").glob("step-*"), key=step_of)
+    return sorted((run_dir / CHECKPOINTS).glob("step-*"), key=step_of)
+
+
+def home_of(checkpoint: Path) -> Path:
+    """Where results go: the run that a checkpoint belongs to, or the directory of a model that belongs to none.
+
+    Not the checkpoint's own directory, which has an `evaluation.json` of its own, the training's.
+    """
+    path = checkpoint if checkpoint.parent.name else checkpoint.resolve()  # "." has neither name nor parent
+    return path.parents[1] if path.parent.name == CHECKPOINTS else path
 
 
 def step_of(checkpoint: Path) -> int:

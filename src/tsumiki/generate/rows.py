@@ -66,11 +66,10 @@ class Rows:
     @classmethod
     def idle(cls, num_rows: int, context: int, vocab_size: int, device: torch.device) -> Self:
         """Rows that hold no text."""
-        integers = {name: torch.zeros(num_rows, dtype=torch.int64, device=device) for name in ("ids", "positions")}
+        integers = ("ids", "positions", "ends")
         numbers = ("temperature", "top_p", "min_p", "repetition", "presence")
         return cls(
-            **integers,
-            ends=torch.zeros(num_rows, dtype=torch.int64, device=device),
+            **{name: torch.zeros(num_rows, dtype=torch.int64, device=device) for name in integers},
             uniforms=torch.zeros(num_rows, context + 1, device=device),
             seen=torch.zeros(num_rows, vocab_size, dtype=torch.bool, device=device),
             written=torch.zeros(num_rows, vocab_size, dtype=torch.bool, device=device),

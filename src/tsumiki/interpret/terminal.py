@@ -1,15 +1,13 @@
 """What was found inside a model, on the terminal: tables, in English or Japanese."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
+from tsumiki.doctor.messages import Language
 from tsumiki.interpret.findings import Findings
 from tsumiki.interpret.trace import Trace
-
-Language = Literal["en", "ja"]
 
 TITLES = {
     "previous": ("previous token", "直前のトークン"),

@@ -23,6 +23,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from tsumiki.kernels.reduction import Reduction
 from tsumiki.nn.attention import AttentionBackend, AttentionContext, Eager, Mask, dense_visibility
+from tsumiki.nn.position import beginnings
 
 
 class Plain(Enum):
@@ -150,8 +151,7 @@ class Varlen:
         plain = self.otherwise.visibility(mask, context, k_pos)
         if context.documents is None or not mask.causal or isinstance(plain, Plain):
             return plain
-        first = torch.ones_like(context.documents, dtype=torch.bool)
-        first[:, 1:] = context.documents[:, 1:] != context.documents[:, :-1]
+        first = beginnings(context.documents)
         num_tokens = first.numel()
         capacity = num_tokens if context.max_documents is None else context.max_documents
         numbers = first.flatten().cumsum(0)

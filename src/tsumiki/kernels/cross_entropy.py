@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from tsumiki.nn.activation import softcap
 from tsumiki.nn.loss import IGNORE, cross_entropy
-from tsumiki.nn.precision import at_least_fp32
+from tsumiki.nn.precision import as_product, at_least_fp32
 
 LOGITS_AT_ONCE = 2**27
 """How many logits `chunked` holds at a time: 256 MiB of bf16, and 512 MiB while they are fp32."""
@@ -49,10 +49,7 @@ def chunked_sum(
 
     The logits take a slice's memory instead of the whole batch's, and the work is the same three matrix products.
     """
-    if torch.is_autocast_enabled(hidden.device.type):
-        dtype = torch.get_autocast_dtype(hidden.device.type)
-        hidden, unembedding = hidden.to(dtype), unembedding.to(dtype)
-    return _ChunkedSum.apply(hidden, unembedding, targets, cap)
+    return _ChunkedSum.apply(as_product(hidden), as_product(unembedding), targets, cap)
 
 
 class _ChunkedSum(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """Positions: which place a token has, and two ways of adding that to its vector (the third way is `rope`)."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import Module, Parameter
 
@@ -48,6 +48,16 @@ class LearnedPosition(Module):
         return as_product(torch.embedding(self.weight, positions))
 
 
+def beginnings(documents: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Where a document begins: at the first token of every row, and wherever the id changes.
+
+    文書の先頭：各行の最初のトークンと、文書 ID が変わるところです。
+    """
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return begins
+
+
 def positions_in_documents(documents: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
     """The place of every token in its own document: 7 7 7 9 9 -> 0 1 2 0 1.
 
@@ -56,6 +66,5 @@ def positions_in_documents(documents: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
     文書の先頭を 0 とする位置：1 行に複数の文書を詰めても、位置は文書ごとに 0 から始まります。
     """
     index = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
-    begins = documents.diff(dim=1, prepend=documents[:, :1]) != 0
-    beginning = torch.where(begins, index, 0).cummax(dim=1).values
+    beginning = torch.where(beginnings(documents), index, 0).cummax(dim=1).values
     return index - beginning

@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 
 from tsumiki.doctor import require_receipt
 from tsumiki.errors import UserError
-from tsumiki.generate.load import best_of, checkpoints_of, step_of
+from tsumiki.generate.load import CHECKPOINTS, best_of, checkpoints_of, step_of
 from tsumiki.models import LanguageModel, load_model, save_model
 from tsumiki.train.distributed import World, like
 from tsumiki.train.optimizer import Optimizer
@@ -78,7 +78,7 @@ class Checkpoints:
     def __init__(self, run_dir: Path, *, keep_last: int, world: World | None = None) -> None:
         self.run_dir = run_dir
         self.world = world or World()
-        self.directory = run_dir / "checkpoints"
+        self.directory = run_dir / CHECKPOINTS
         self.keep_last = keep_last
 
     def at(self, step: int) -> Path:

@@ -27,6 +27,7 @@ from tsumiki.generate import Completion, Sampling
 from tsumiki.generate.load import EVALUATION
 from tsumiki.models import LanguageModel
 from tsumiki.nn.feed_forward import MixtureOfExperts, Routing
+from tsumiki.nn.position import beginnings
 from tsumiki.train.batches import Batches
 from tsumiki.train.capture import Captured
 from tsumiki.train.checkpoint import Checkpoints, Progress, write_json
@@ -416,7 +417,7 @@ def bound_of_documents(documents: Tensor) -> int:
     A model is compiled, and a step recorded, anew for every bound. So there is room for a third more documents than
     these, and the bound is a multiple of 256.
     """
-    number = len(documents) + int((documents[:, 1:] != documents[:, :-1]).sum())
+    number = int(beginnings(documents).sum())
     return -(-4 * number // (3 * 256)) * 256
 
 
