@@ -109,6 +109,8 @@ class RunConfig:
 
     Args:
         name: of the run; its directory is `runs/<name>` unless said otherwise.
+        start_from: a run's or checkpoint's directory whose weights the training begins with, instead of random ones.
+            The optimizer and the schedule begin anew. See `tsumiki.train.start`.
         backend: how the model is computed, not what it computes.
     """
 
@@ -117,6 +119,7 @@ class RunConfig:
     tokenizer: Annotated[TokenizerConfig, OneOf(TOKENIZERS, tag="kind")]
     data: DataConfig
     train: TrainConfig
+    start_from: str | None = None
     backend: BackendConfig = BackendConfig()
 
     def __post_init__(self) -> None:

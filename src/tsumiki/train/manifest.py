@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,12 @@ LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch")
 
 
 def describe_session(
-    step: int, model: LanguageModel, backend: BackendConfig, diagnosis: Diagnosis | None, world: World
+    step: int,
+    model: LanguageModel,
+    backend: BackendConfig,
+    diagnosis: Diagnosis | None,
+    world: World,
+    origin: Mapping[str, str] | None,
 ) -> dict[str, Any]:
     """When, with what and on what one uninterrupted stretch of training runs. A resumed run has several.
 
@@ -29,12 +35,14 @@ def describe_session(
         step: the step that it begins after.
         diagnosis: the doctor's; None if it was not asked, which is recorded.
         world: the processes that train together.
+        origin: where the weights are from; None where they were drawn, or are the run's own from the session before.
     """
     device = model.unembedding.device
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "step": step,
         "doctor": "skipped" if diagnosis is None else "passed",
+        "start_from": origin,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "backend": dump(backend),
         "device": device_name(device),

@@ -30,6 +30,7 @@ from tsumiki.train.run_directory import (
     locked,
     write_run,
 )
+from tsumiki.train.start import start_from
 from tsumiki.train.stop import StopSignals
 
 
@@ -98,6 +99,10 @@ def train(
             check_vocabulary(config, data)
             model = build_model(config.model, backend=config.backend, seed=config.train.seed, device=device)
             diagnosis = examine(model, data, display) if world.leads and not skip_doctor else None
+            origin = None
+            if config.start_from is not None and not (resume and checkpoints.last is not None):
+                origin = start_from(Path(config.start_from), model, data.tokenizer)
+                display.say(f"Starting from the weights of {origin['checkpoint']}.")
         if skip_doctor:
             display.warn("the doctor was skipped, so nothing is known about this model. The manifest says so.")
 
@@ -120,7 +125,7 @@ def train(
                 rows = find_micro_batch_size(model, config.train, parallel)
             config = replace(config, train=replace(config.train, micro_batch_size=rows))
             display.say(f"Each process computes {rows} rows at once.")
-        session = describe_session(progress.step, model, config.backend, diagnosis, world)
+        session = describe_session(progress.step, model, config.backend, diagnosis, world, origin)
         with world.together():
             if world.leads:
                 checkpoints.remove_unfinished()
