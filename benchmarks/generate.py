@@ -21,13 +21,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import Any
 
 import torch
 
 from tsumiki.bench.bound import bandwidth, bound, cache_bytes, weight_bytes
-from tsumiki.bench.ours import with_engine, without_cache
+from tsumiki.bench.ours import allocated, turns_with_cache, turns_without_cache, with_engine
 from tsumiki.bench.peers import (
     installed,
     requantised,
@@ -36,7 +37,7 @@ from tsumiki.bench.peers import (
     with_onnxruntime,
     with_transformers,
 )
-from tsumiki.bench.speed import Speed, Write, compare
+from tsumiki.bench.speed import Write, compare
 from tsumiki.data.sources import SampleSource
 from tsumiki.data.tokenizer import train_tokenizer
 from tsumiki.export.gguf import export_gguf
@@ -67,6 +68,7 @@ SHAPES = {
     ),
 }
 LENGTHS = (64, 256, 1024, 4096)
+PEERS = ("torch", "transformers", "onnxruntime", "llama_cpp_python")
 
 
 class Bench:
@@ -99,9 +101,10 @@ class Bench:
                 f"the bound  prefill {speed.prefill_seconds * 1e3:8.1f} ms  {same}/{new_tokens} tokens as the first",
                 flush=True,
             )
-        self.write(name, speeds, limit)
+        figures = {writer: asdict(speed) for writer, speed in speeds.items()}
+        self.write(name, {"bound_tokens_per_second": limit, "speeds": figures})
 
-    def write(self, name: str, speeds: Mapping[str, Speed], limit: float) -> None:
+    def write(self, name: str, figures: Mapping[str, Any]) -> None:
         gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
         facts = {
             "section": name,
@@ -110,15 +113,14 @@ class Bench:
             "device": gpu or platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "dtype": str(self.dtype).removeprefix("torch."),
+            "repeats": self.repeats,
             "bandwidth_bytes_per_second": self.bandwidth,
             "weight_bytes": weight_bytes(self.model),
-            "bound_tokens_per_second": limit,
             "cache_bytes_per_token": cache_bytes(self.model, 1, self.model.unembedding.element_size()),
-            "versions": {package: version(package) for package in ("torch", "transformers") if installed(package)},
-            "speeds": {writer: asdict(speed) for writer, speed in speeds.items()},
+            "versions": {package: version(package) for package in PEERS if installed(package.removesuffix("_python"))},
         }
         path = self.out / f"{name}.json"
-        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(facts | figures, indent=2) + "\n", encoding="utf-8")
 
     def batch1(self) -> None:
         writers = {
@@ -159,25 +161,42 @@ class Bench:
         return peers
 
     def batch64(self) -> None:
-        writers = {
-            f"tsumiki {self.fast}": with_engine(Engine(self.model, num_rows=64, context=512, mode=self.fast)),
-            "tsumiki eager": with_engine(Engine(self.model, num_rows=64, context=512)),
-        }
+        writers = {f"tsumiki {self.fast}": with_engine(Engine(self.model, num_rows=64, context=512, mode=self.fast))}
         if installed("transformers"):
             theirs = transformers_model(self.model, self.dtype)
             writers["transformers dynamic"] = with_transformers(theirs, static=False)
         self.section("batch64", writers, rows=64, length=16, new_tokens=256)
 
     def curve(self) -> None:
-        writers = {
-            f"cache, {self.fast}": with_engine(self.engine),
-            "cache, eager": with_engine(Engine(self.model)),
-            "no cache, compiled": without_cache(self.model, compiled=True),
-            "no cache, eager": without_cache(self.model, compiled=False),
+        """A step with and without cache at the end of growing texts. Only there, not for all tokens that lead there."""
+        engines = {f"cache, {self.fast}": self.engine, "cache, eager": Engine(self.model)}
+        whole = {
+            "no cache, compiled": torch.compile(self.model.hidden_states, dynamic=True),
+            "no cache, eager": self.model.hidden_states,
         }
+        points = []
         for length in LENGTHS:
-            new_tokens = 33 if self.device.type == "cuda" or length <= 1024 else 3
-            self.section(f"curve-{length}", writers, rows=1, length=length, new_tokens=new_tokens)
+            (prompt,) = self.prompts(1, length)
+            turns = {name: turns_with_cache(engine, prompt, self.repeats + 1) for name, engine in engines.items()}
+            turns |= {name: turns_without_cache(step, self.model, prompt) for name, step in whole.items()}
+            seconds: dict[str, list[float]] = {name: [next(turn)] for name, turn in turns.items()}
+            for _ in range(self.repeats):
+                for name, turn in turns.items():
+                    seconds[name].append(next(turn))
+            points.append(
+                {
+                    "length": length,
+                    "bound_tokens_per_second": bound(
+                        self.model, rows=1, context=length, bytes_per_second=self.bandwidth
+                    ),
+                    "cache_bytes_counted": cache_bytes(self.model, length, self.model.unembedding.element_size()),
+                    "cache_bytes_allocated": allocated(self.model, length),
+                    "tokens_per_second": {name: 1 / median(times[1:]) for name, times in seconds.items()},
+                }
+            )
+            speeds = "  ".join(f"{name} {speed:,.1f}" for name, speed in points[-1]["tokens_per_second"].items())
+            print(f"after {length} tokens, tokens/s: {speeds}", flush=True)
+            self.write("curve", {"points": points})
 
 
 def main() -> None:

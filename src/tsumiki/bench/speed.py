@@ -3,10 +3,25 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
-Write = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
-"""(prompts of equal length, number of tokens) -> that many greedy tokens after each prompt, on the host."""
+
+@dataclass(frozen=True)
+class Timed:
+    """What a writer wrote, and how long it took.
+
+    Attributes:
+        texts: greedy tokens after each prompt, on the host.
+        prefill_seconds: from the prompts to the first token of each.
+        decode_seconds: for all further tokens.
+    """
+
+    texts: list[list[int]]
+    prefill_seconds: float
+    decode_seconds: float
+
+
+Write = Callable[[Sequence[Sequence[int]], int], Timed]
+"""(prompts of equal length, number of tokens after each) -> what was written, timed by the writer itself."""
 
 
 @dataclass(frozen=True)
@@ -32,32 +47,22 @@ class Speed:
 def compare(
     writers: Mapping[str, Write], prompts: Sequence[Sequence[int]], new_tokens: int, *, repeats: int = 5
 ) -> dict[str, Speed]:
-    """Measure writers on the same prompts, in turns, after one round that is not counted.
-
-    A text of one token is prefill alone; what a longer one takes beyond that is decoding.
-    """
-    prefills: dict[str, list[float]] = {name: [] for name in writers}
-    wholes: dict[str, list[float]] = {name: [] for name in writers}
-    texts = {name: write(prompts, new_tokens)[0] for name, write in writers.items()}
+    """Measure writers on the same prompts, in turns, after one round that is not counted."""
+    texts = {name: write(prompts, new_tokens).texts for name, write in writers.items()}
+    timed: dict[str, list[Timed]] = {name: [] for name in writers}
     for _ in range(repeats):
         for name, write in writers.items():
-            start = perf_counter()
-            write(prompts, 1)
-            prefills[name].append(perf_counter() - start)
-            start = perf_counter()
-            write(prompts, new_tokens)
-            wholes[name].append(perf_counter() - start)
+            timed[name].append(write(prompts, new_tokens))
     speeds = {}
-    for name in writers:
-        prefill = statistics.median(prefills[name])
-        decode = statistics.median(wholes[name]) - prefill
+    for name, rounds in timed.items():
+        decode_seconds = statistics.median(each.decode_seconds for each in rounds)
         speeds[name] = Speed(
             rows=len(prompts),
             prompt_tokens=len(prompts[0]),
             new_tokens=new_tokens,
-            prefill_seconds=prefill,
-            decode_seconds=decode,
-            tokens_per_second=len(prompts) * (new_tokens - 1) / decode,
-            tokens=texts[name],
+            prefill_seconds=statistics.median(each.prefill_seconds for each in rounds),
+            decode_seconds=decode_seconds,
+            tokens_per_second=len(prompts) * (new_tokens - 1) / decode_seconds,
+            tokens=texts[name][0],
         )
     return speeds

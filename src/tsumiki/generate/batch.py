@@ -156,7 +156,7 @@ class Engine:
 
     def step(self) -> None:
         """Let waiting requests join, and every text grow by the tokens of a block of steps."""
-        self._admit()
+        self.admit()
         texts = [(row, text) for row, text in enumerate(self._texts) if text is not None]
         if not texts:
             return
@@ -197,8 +197,8 @@ class Engine:
                 self._texts[row] = None
                 self.decoder.rows.stop(row)
 
-    def _admit(self) -> None:
-        """Give free rows to waiting requests, and write the first token of each."""
+    def admit(self) -> None:
+        """Give free rows to waiting requests, read their prompts, and write the first token of each; `step` does it."""
         while self._waiting and None in self._texts:
             first = self._texts.index(None)
             last = first
