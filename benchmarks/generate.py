@@ -120,7 +120,7 @@ class Bench:
             "versions": {package: version(package) for package in PEERS if installed(package.removesuffix("_python"))},
         }
         path = self.out / f"{name}.json"
-        path.write_text(json.dumps(facts | figures, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps({**facts, **figures}, indent=2) + "\n", encoding="utf-8")
 
     def batch1(self) -> None:
         writers = {
