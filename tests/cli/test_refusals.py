@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tsumiki.generate import released
+
 Command = Callable[..., Any]
 
 
@@ -116,6 +118,7 @@ def test_settings_out_of_range(refused: Command, trained: Path, option: str, val
 
 def test_no_run(refused: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(released, "FOLDER", tmp_path)
     assert refused("generate", "--prompt", "Once").startswith("There is no trained run in 'runs' yet")
     assert refused("generate", "absent", "--prompt", "Once").startswith("'absent' holds no checkpoint")
 

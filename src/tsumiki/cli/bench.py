@@ -79,10 +79,11 @@ def model_for(name: str, device: str | None) -> "tuple[LanguageModel, Tokenizer 
     from tsumiki.config import load as load_config
     from tsumiki.generate import load
     from tsumiki.generate.load import choose_device
+    from tsumiki.generate.released import find_released
     from tsumiki.models import build_model
     from tsumiki.train import RunConfig
 
-    if Path(name).is_dir():
+    if Path(name).is_dir() or find_released(name):
         text_model = load(name, device=device)
         return text_model.model, text_model.tokenizer
     config = load_config(name, RunConfig)

@@ -1,5 +1,8 @@
 """`tsumiki evaluate`: everything that figures can say about a trained model."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,12 +12,17 @@ from tsumiki.cli.terminal import console, show
 from tsumiki.errors import UserError
 
 if TYPE_CHECKING:
-    from tsumiki.data import PackedSource, Source, Tokenizer
+    from tsumiki.data import DataConfig, PackedSource, Source, Tokenizer
+    from tsumiki.data.cache import Cache
     from tsumiki.data.sources import Split
 
 
 def evaluate(
-    run: Annotated[Path, Argument(help="A run's, a checkpoint's or a model's directory.")],
+    run: Annotated[Path, Argument(help="A run's, a checkpoint's or a model's directory, or tsumiki-12m-en-ja.")],
+    changes: Annotated[
+        list[str] | None,
+        Argument(help="Where the run's text lies now: changes such as data.sources.0.train=FILE."),
+    ] = None,
     data: Annotated[str | None, Option(help="Held-out text to use in place of the run's own: en=FILE,ja=FILE.")] = None,
     field: Annotated[str, Option(help="The field or column of these files that holds the text.")] = "text",
     max_bytes: Annotated[int, Option(help="Bytes of each held-out source to read; 0 for all.")] = 500_000,
@@ -53,12 +61,13 @@ def evaluate(
     model = load(run, device=device)
     if window is not None and window > model.model.config.max_seq_len:
         raise UserError(f"--window is {window}, but the model's context holds {model.model.config.max_seq_len} tokens.")
-    output = output or home_of(model.checkpoint) / evaluation.FILE
+    if output is None:
+        output = home_of(model.checkpoint) / evaluation.FILE
+        output.parent.mkdir(parents=True, exist_ok=True)
     if not output.parent.is_dir():
         raise UserError(f"'{output}' cannot be written, since there is no directory '{output.parent}'; make it first.")
-    held_out, training = texts(model.checkpoint, data, field)
-    packed = [pack_in_cache(source, split, model.tokenizer) for source, split in held_out]
-    figures, drawn = evaluation.evaluate(model, packed, training, config, progress=show)
+    text = texts(model.checkpoint, data=data, field=field, changes=changes or ())
+    figures, drawn = evaluation.evaluate(model, text.packed(model.tokenizer), text.training, config, progress=show)
     if chosen_judge is not None:
         figures["judge"] = judge_samples(chosen_judge, drawn, progress=show)
     show("")
@@ -67,26 +76,98 @@ def evaluate(
     print(f"\n{output}")
 
 
-def texts(checkpoint: Path, data: str | None, field: str) -> "tuple[list[tuple[Source, Split]], list[Source]]":
-    """The held-out text, and the training text if the run that the checkpoint belongs to says what it was.
+@dataclass(frozen=True)
+class Texts:
+    """What a model is evaluated on.
+
+    Args:
+        held_out: sources, and which of their splits is read.
+        training: what it was trained on; empty if that is not known.
+        cache: where packed tokens are kept.
+        known: hashes of the text that was held out in training, by source; empty if they are not known.
+    """
+
+    held_out: "list[tuple[Source, Split]]"
+    training: "list[Source]"
+    cache: "Cache"
+    known: dict[str, str]
+
+    def packed(self, tokenizer: "Tokenizer") -> "list[PackedSource]":
+        """The held-out text as tokens; where the run was trained on this machine, they are in the cache already.
+
+        Raises:
+            UserError: there is no text, or it is not what was held out in training.
+        """
+        from tsumiki.data import packed
+
+        found: list[PackedSource] = []
+        for source, split in self.held_out:
+            tokens = packed(source, split, tokenizer, partial(source.documents, split), cache=self.cache)
+            if tokens.num_documents == 0:
+                raise UserError(f"'{source.name}' holds no text to evaluate on.")
+            sha256 = tokens.manifest["content_sha256"]
+            if self.known.get(source.name, sha256) != sha256:
+                raise UserError(
+                    f"The held-out text of '{source.name}' is not what it was in training, which may have seen it; put "
+                    "the old text back, or name text that is new to the model with --data."
+                )
+            found.append(tokens)
+        return found
+
+
+def texts(checkpoint: Path, *, data: str | None, field: str = "text", changes: Sequence[str] = ()) -> Texts:
+    """The text to evaluate a checkpoint on: the files of `data`, or what its run held out.
+
+    Of a model that comes with tsumiki it is the held-out stories that also come with it.
 
     Raises:
         UserError: no held-out text is known, or a file cannot be read.
     """
+    from tsumiki.data import SOURCES, SampleSource
+    from tsumiki.data.cache import Cache
+    from tsumiki.generate.released import is_released
+
+    trained_on = data_of(checkpoint, changes)
+    training = [SOURCES[source.kind](source) for source in trained_on.sources] if trained_on else []
+    cache = Cache(trained_on.cache if trained_on else None)
+    if data is not None:
+        return Texts([(source, "train") for source in files(data, field)], training, cache, {})
+    if training:
+        return Texts([(source, "validation") for source in training], training, cache, hashes_of(checkpoint))
+    if is_released(checkpoint):
+        samples = [SampleSource(SampleSource.Config(language=language)) for language in ("en", "ja")]
+        return Texts([(source, "validation") for source in samples], [], cache, {})
+    raise UserError(f"'{checkpoint}' does not say what text it was trained on; name some with --data en=FILE.")
+
+
+def data_of(checkpoint: Path, changes: Sequence[str]) -> "DataConfig | None":
+    """What the run that a checkpoint belongs to was trained on; None if it belongs to none.
+
+    Raises:
+        UserError: there are changes, and no configuration that they could change.
+    """
     from tsumiki.config import load
-    from tsumiki.data import SOURCES
     from tsumiki.generate.load import CHECKPOINTS, home_of
     from tsumiki.train import RunConfig
     from tsumiki.train.run_directory import CONFIG
 
-    path = home_of(checkpoint) / CONFIG
-    is_run = (home_of(checkpoint) / CHECKPOINTS).is_dir() and path.is_file()
-    training = [SOURCES[source.kind](source) for source in load(path, RunConfig).data.sources] if is_run else []
-    if data is not None:
-        return [(source, "train") for source in files(data, field)], training
-    if not training:
-        raise UserError(f"'{checkpoint}' does not say what text it was trained on; name some with --data en=FILE.")
-    return [(source, "validation") for source in training], training
+    home = home_of(checkpoint)
+    if (home / CHECKPOINTS).is_dir() and (home / CONFIG).is_file():
+        return load(home / CONFIG, RunConfig, changes).data
+    if changes:
+        raise UserError(f"'{checkpoint}' belongs to no run that '{changes[0]}' could change; name text with --data.")
+    return None
+
+
+def hashes_of(checkpoint: Path) -> dict[str, str]:
+    """The hash of each source's held-out text, as the run's manifest has it."""
+    from tsumiki.generate.load import home_of
+    from tsumiki.train.checkpoint import read_json
+    from tsumiki.train.run_directory import MANIFEST
+
+    path = home_of(checkpoint) / MANIFEST
+    sources = read_json(path)["data"]["sources"] if path.is_file() else []
+    return {source["name"]: source["validation"]["content_sha256"] for source in sources}
 
 
 def files(data: str, field: str) -> "list[Source]":
@@ -103,14 +184,3 @@ def files(data: str, field: str) -> "list[Source]":
     if len({source.name for source in sources}) < len(sources):
         raise UserError(f"--data is '{data}', which names two files of the same name; figures are told apart by it.")
     return sources
-
-
-def pack_in_cache(source: "Source", split: "Split", tokenizer: "Tokenizer") -> "PackedSource":
-    """A source's held-out text as tokens; where the run was trained on this machine, they are in the cache already."""
-    from tsumiki.data import packed
-    from tsumiki.data.cache import Cache
-
-    held_out = packed(source, split, tokenizer, lambda: source.documents(split), cache=Cache())
-    if held_out.num_documents == 0:
-        raise UserError(f"'{source.name}' holds no text to evaluate on.")
-    return held_out

@@ -33,7 +33,11 @@ class Options:
 
 def generate(
     run: Annotated[
-        Path | None, Argument(help="A run's or a checkpoint's directory; the newest run under runs/ if left out.")
+        Path | None,
+        Argument(
+            help="A run's or a checkpoint's directory, or tsumiki-12m-en-ja. Left out: the newest run under runs/, or "
+            "before there is one, tsumiki-12m-en-ja, which comes with tsumiki."
+        ),
     ] = None,
     prompt: Annotated[
         str | None, Option("--prompt", "-p", help="How the story begins. Left out: type prompts, one after another.")
@@ -69,7 +73,7 @@ def generate(
 ) -> None:
     """Write a story after a prompt."""
     from tsumiki.generate import Sampling, load
-    from tsumiki.generate.load import choose_device, newest_run
+    from tsumiki.generate.load import choose_device
 
     try:
         sampling = Sampling(
@@ -90,7 +94,7 @@ def generate(
         )
     chosen = choose_device(device)
     mode: Mode | None = ("captured" if chosen.type == "cuda" else "compiled") if fast else None
-    model = load(newest_run(RUNS) if run is None else run, device=chosen, mode=mode)
+    model = load(unnamed() if run is None else run, device=chosen, mode=mode)
     options = Options(max_tokens=max_tokens, stop=stop or [], use_cache=cache)
     if prompt is not None:
         tell(model, utf8(os.fsencode(prompt)), sampling, options)
@@ -100,6 +104,24 @@ def generate(
     else:
         for number, line in enumerate(sys.stdin.buffer):
             tell(model, utf8(line.rstrip(b"\r\n")), replace(sampling, seed=sampling.seed + number), options)
+
+
+def unnamed() -> Path:
+    """What writes where no model is named, said on stderr: the newest run, or where there is none the released model.
+
+    Raises:
+        UserError: there is neither.
+    """
+    from tsumiki.generate.load import newest_run
+    from tsumiki.generate.released import DEFAULT, find_released
+
+    if run := newest_run(RUNS):
+        print(f"This is {run}, the newest run.", file=sys.stderr)
+        return run
+    if released := find_released(DEFAULT):
+        print(f"There is no run in '{RUNS}' yet, so this is {DEFAULT}, which comes with tsumiki.", file=sys.stderr)
+        return released
+    raise UserError(f"There is no trained run in '{RUNS}' yet; train one, for example with `tsumiki demo`.")
 
 
 def utf8(prompt: bytes) -> str:

@@ -16,7 +16,7 @@ def quantise(
     max_bytes: Annotated[int, Option(help="Bytes of each held-out source to read; 0 for all.")] = 200_000,
 ) -> None:
     """Store a model's weights in fewer bits, and measure what it loses."""
-    from tsumiki.cli.evaluate import pack_in_cache, texts
+    from tsumiki.cli.evaluate import texts
     from tsumiki.cli.exchange import check_is_new
     from tsumiki.data import ValidationSet
     from tsumiki.evaluate.bits_per_byte import bits_per_byte
@@ -29,7 +29,7 @@ def quantise(
     text_model = load(run, device="cpu")
     model, tokenizer = text_model.model, text_model.tokenizer
     small = quantised(model, stored)
-    held_out, _ = texts(text_model.checkpoint, data, "text")
+    held_out = texts(text_model.checkpoint, data=data).packed(tokenizer)
     output.mkdir(parents=True, exist_ok=True)
     save_quantised(small, stored, output)
     tokenizer.save(output / "tokenizer.json")
@@ -38,9 +38,8 @@ def quantise(
     print(row("", "as trained", stored))
     print(row("on disk, MB", *(f"{size / 1e6:.2f}" for size in sizes)))
     print(row("in memory, MB", *(f"{num_bytes(each) / 1e6:.2f}" for each in (model, small))))
-    for source, split in held_out:
-        packed = pack_in_cache(source, split, tokenizer)
-        validation = ValidationSet(packed, seq_len=model.config.max_seq_len, max_bytes=max_bytes or None)
+    for source in held_out:
+        validation = ValidationSet(source, seq_len=model.config.max_seq_len, max_bytes=max_bytes or None)
         losses = [bits_per_byte(each, validation).bits_per_byte for each in (model, small)]
         print(row(f"bits per byte, {source.name}", *(f"{loss:.5f}" for loss in losses)))
     print(f"{output}: try it with tsumiki generate {output}")

@@ -19,6 +19,7 @@ from tsumiki.errors import UserError
 from tsumiki.generate.batch import Engine, Request, StopReason, Text
 from tsumiki.generate.decoder import Mode
 from tsumiki.generate.quantise import QUANTISATION, load_quantised
+from tsumiki.generate.released import find_released, is_released, released_names
 from tsumiki.generate.sampling import Sampling
 from tsumiki.generate.streaming import Completion, StopStrings, TextStream
 from tsumiki.generate.utf8 import transitions
@@ -27,6 +28,8 @@ from tsumiki.models import LanguageModel, load_model
 from tsumiki.models.artefact import WEIGHTS
 
 CHECKPOINTS, EVALUATION = "checkpoints", "evaluation.json"
+EXPORTS = Path("exports")
+"""Where what is made of a model goes that may not be written to."""
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -232,8 +235,11 @@ def load(
 ) -> TextModel:
     """Read a model with its tokenizer.
 
+    Weights that were saved in bf16 are computed with in fp32: the file is half as large, the arithmetic is the same.
+
     Args:
-        path: a run's directory, whose best checkpoint is taken, or one checkpoint's directory.
+        path: a run's directory, whose best checkpoint is taken, one checkpoint's directory, or the name of a model that
+            comes with tsumiki, such as `tsumiki-12m-en-ja`.
         device: where it runs, such as `cpu` or `cuda`; the GPU if there is one.
         backend: how it is computed; the default backend if left out.
         mode: `compiled`, or on an NVIDIA GPU `captured`, to write several times as fast after a wait at the first text;
@@ -248,6 +254,7 @@ def load(
         model = load_quantised(checkpoint, backend=backend, device=choose_device(device))
     else:
         model = load_model(checkpoint, backend=backend, device=choose_device(device))
+        model = model.to(torch.promote_types(model.unembedding.dtype, torch.float32))
         require_receipt(checkpoint, model)
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.json")
     if tokenizer.vocab_size != model.config.vocab_size:
@@ -259,17 +266,20 @@ def load(
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that `path` means: itself, or the best of a run (the last while none was evaluated).
+    """The checkpoint that `path` means: itself, the best of a run (the last while none was evaluated), or where there
+    is neither, the model of that name that comes with tsumiki.
 
     Raises:
         UserError: there is none.
     """
     if (path / WEIGHTS).is_file():
         return path
-    checkpoints = checkpoints_of(path)
-    if not checkpoints:
-        raise UserError(f"'{path}' holds no checkpoint; name a run's directory, or train one with `tsumiki train`.")
-    return best_of(checkpoints) or checkpoints[-1]
+    if checkpoints := checkpoints_of(path):
+        return best_of(checkpoints) or checkpoints[-1]
+    if released := find_released(str(path)):
+        return released
+    coming = "".join(f", or {name}, which comes with tsumiki" for name in released_names())
+    raise UserError(f"'{path}' holds no checkpoint; name a run's directory{coming}, or train one with `tsumiki train`.")
 
 
 def checkpoints_of(run_dir: Path) -> list[Path]:
@@ -280,8 +290,11 @@ def checkpoints_of(run_dir: Path) -> list[Path]:
 def home_of(checkpoint: Path) -> Path:
     """Where results go: the run that a checkpoint belongs to, or the directory of a model that belongs to none.
 
-    Not the checkpoint's own directory, which has an `evaluation.json` of its own, the training's.
+    Not the checkpoint's own directory, which has an `evaluation.json` of its own, the training's; and not that of a
+    model that comes with tsumiki, but `exports/NAME`, which may not be there yet.
     """
+    if is_released(checkpoint):
+        return EXPORTS / checkpoint.name
     path = checkpoint if checkpoint.parent.name else checkpoint.resolve()  # "." has neither name nor parent
     return path.parents[1] if path.parent.name == CHECKPOINTS else path
 
@@ -298,17 +311,11 @@ def best_of(checkpoints: Iterable[Path]) -> Path | None:
     return min(losses, key=losses.__getitem__, default=None)
 
 
-def newest_run(runs: Path) -> Path:
-    """The run below `runs` whose latest checkpoint is the newest.
-
-    Raises:
-        UserError: no run has a checkpoint.
-    """
+def newest_run(runs: Path) -> Path | None:
+    """The run below `runs` whose latest checkpoint is the newest; None while no run has a checkpoint."""
     checkpoints = runs.glob("*/checkpoints/step-*")
     newest = max(checkpoints, key=lambda checkpoint: checkpoint.stat().st_mtime, default=None)
-    if newest is None:
-        raise UserError(f"There is no trained run in '{runs}' yet; train one, for example with `tsumiki demo`.")
-    return newest.parent.parent
+    return None if newest is None else newest.parent.parent
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
