@@ -37,7 +37,9 @@ def write(tmp_path: Path) -> Write:
 @pytest.fixture
 def compare(tmp_path: Path) -> Compare:
     """Make an experiment's comparison in `tmp_path/runs`, without the doctor, who has tests of his own."""
-    return lambda path: run_experiment(path, tmp_path / "runs", skip_doctor=True, device="cpu", display=silent())
+    return lambda path: run_experiment(
+        path, tmp_path / "runs", skip_doctor=True, workers=1, device="cpu", display=silent()
+    )
 
 
 @pytest.fixture(scope="session")
@@ -46,4 +48,4 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     directory = tmp_path_factory.mktemp("planted")
     rate = "train.optimizer.learning_rate"
     path = write_experiment(directory / "planted.yaml", {"low": {rate: 0.002}, "tuned": {rate: 0.02}})
-    return run_experiment(path, directory / "runs", device="cpu", display=silent())
+    return run_experiment(path, directory / "runs", workers=1, device="cpu", display=silent())

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tsumiki.cli import app
-from tsumiki.compare import Comparison, comparison_report, runs, summarise
+from tsumiki.compare import Comparison, comparison_report, jobs, runs, summarise
 from tsumiki.compare.conditions import check_conditions, conditions_of
 from tsumiki.compare.verdict import headline, reservations, sentences
 from tsumiki.errors import UserError
@@ -119,7 +119,7 @@ def test_finished_runs_are_kept_and_stopped_ones_go_on(
     write: Write, compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(brief(a={}, b={FEED_FORWARD: 25}), seeds=[0, 1])
-    train, trained = runs.train, []
+    train, trained = jobs.train, []
 
     def stop_third(config: Any, run_dir: Path, **options: Any) -> Any:
         trained.append(run_dir)
@@ -127,13 +127,13 @@ def test_finished_runs_are_kept_and_stopped_ones_go_on(
             raise KeyboardInterrupt
         return train(config, run_dir, **options)
 
-    monkeypatch.setattr(runs, "train", stop_third)
+    monkeypatch.setattr(jobs, "train", stop_third)
     with pytest.raises(KeyboardInterrupt):
         compare(path)
     before = (tmp_path / "runs/a/seed-0" / METRICS).read_bytes()
     comparison = compare(path)
     assert [run.relative_to(tmp_path / "runs").as_posix() for run in trained] == [
-        "a/seed-0", "a/seed-1", "b/seed-0", "b/seed-0", "b/seed-1",
+        "a/seed-0", "b/seed-0", "a/seed-1", "a/seed-1", "b/seed-1",
     ]  # fmt: skip
     assert (tmp_path / "runs/a/seed-0" / METRICS).read_bytes() == before
     assert [list(arm.histories) for arm in comparison.arms] == [[0, 1], [0, 1]]
@@ -144,7 +144,7 @@ def test_compiled_runs_begin_with_a_compiler_that_remembers_none(write: Write, m
     resets: list[bool] = []
     monkeypatch.setattr("torch.compiler.reset", lambda: resets.append(True))
     for arm in runs.resolve(runs.load_experiment(path), path):
-        runs.forget_earlier_runs(arm.config)
+        jobs.forget_earlier_runs(arm.config)
     assert resets == [True]
 
 
@@ -166,14 +166,14 @@ def test_a_run_from_earlier_that_was_another_one_is_refused(write: Write, compar
 def test_an_arm_that_breaks_down_costs_the_others_nothing(
     write: Write, compare: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = runs.train
+    train = jobs.train
 
     def break_b(config: Any, run_dir: Path, **options: Any) -> Any:
         if "/b/" in run_dir.as_posix():
             raise UserError("Step 3 gave a loss of nan.")
         return train(config, run_dir, **options)
 
-    monkeypatch.setattr(runs, "train", break_b)
+    monkeypatch.setattr(jobs, "train", break_b)
     comparison = compare(write(brief(a={}, b={FEED_FORWARD: 25}, c={FEED_FORWARD: 26}), seeds=[0]))
     assert [arm.arm.name for arm in comparison.arms] == ["a", "c"]
     assert comparison.broken == {"b": "Step 3 gave a loss of nan."}
@@ -234,7 +234,17 @@ def test_unexamined_arms_are_told_in_red(planted: Comparison) -> None:
 
 def test_the_command_writes_figures_page_and_markdown(write: Write, tmp_path: Path) -> None:
     path = write(brief(a={}, b={FEED_FORWARD: 25}), seeds=[0, 1])
-    arguments = ["compare", str(path), "--run-dir", str(tmp_path / "out"), "--device", "cpu", "--skip-doctor"]
+    arguments = [
+        "compare",
+        str(path),
+        "--run-dir",
+        str(tmp_path / "out"),
+        "--device",
+        "cpu",
+        "--skip-doctor",
+        "--workers",
+        "1",
+    ]
     result = CliRunner().invoke(app, [*arguments, "--lang", "ja"])
     assert result.exit_code == 0, result.output
     assert "この比較は信用できません" in result.stdout
@@ -250,7 +260,7 @@ def test_a_stopped_command_says_how_to_go_on(write: Write, tmp_path: Path, monke
     def stopped(*arguments: Any, **options: Any) -> Any:
         raise Interrupted("Stopped after step 2.", signal.SIGINT)
 
-    monkeypatch.setattr(runs, "train", stopped)
+    monkeypatch.setattr(jobs, "train", stopped)
     path = write(brief(a={}, b={}))
     result = CliRunner().invoke(app, ["compare", str(path), "--run-dir", str(tmp_path / "out")])
     assert result.exit_code == 130

@@ -15,7 +15,10 @@ def compare(
     skip_doctor: Annotated[bool, Option("--skip-doctor", help="Train unexamined; the report says so in red.")] = False,
     lang: Annotated[Literal["en", "ja"] | None, Option(help="Of table and report; the locale's if left out.")] = None,
     figures: Annotated[Literal["svg", "png"], Option(help="Of the Markdown report.")] = "svg",
-    device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPU if there is one.")] = None,
+    workers: Annotated[
+        int | None, Option(min=1, help="Trainings at a time, each in a process; as many as GPUs if left out.")
+    ] = None,
+    device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPUs if there are any.")] = None,
 ) -> None:
     """Compare models that differ in nothing but what is asked about. Called again, it goes on where it was stopped."""
     from tsumiki.compare import comparison_report, run_experiment, summarise
@@ -28,7 +31,7 @@ def compare(
     run_dir = run_dir or RUNS / experiment.stem
     language = lang or default_language()
     try:
-        comparison = run_experiment(experiment, run_dir, skip_doctor=skip_doctor, device=device)
+        comparison = run_experiment(experiment, run_dir, skip_doctor=skip_doctor, workers=workers, device=device)
     except Interrupted as interrupted:
         again = f"tsumiki compare {experiment} --run-dir {run_dir}"
         print(f"Stopped, and everything is saved. Go on with: {again}", file=sys.stderr)

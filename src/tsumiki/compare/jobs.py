@@ -102,6 +102,7 @@ def one_after_another(jobs: Sequence[Job], device: str | None, display: Display)
         try:
             train(job.config, job.run_dir, resume="auto", skip_doctor=job.skip_doctor, device=device, display=display)
         except UserError as error:
+            display.warn(f"{job.run_dir}: {error}")
             failed[job.run_dir] = str(error)
     return failed
 

@@ -1,24 +1,23 @@
 """Training the arms: every run in a directory of its own, and what was trained before is kept."""
 
-import gc
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from tsumiki.compare.conditions import Conditions, check_conditions, check_kept, conditions_of
 from tsumiki.compare.experiment import Arm, Experiment, load_experiment, resolve, undeclared
+from tsumiki.compare.jobs import Job, default_workers, train_all
 from tsumiki.config import dump, load
 from tsumiki.doctor import History, read_history
 from tsumiki.errors import UserError
-from tsumiki.generate.load import EVALUATION
-from tsumiki.train import RunConfig, train
-from tsumiki.train.checkpoint import Checkpoints
+from tsumiki.train import RunConfig
 from tsumiki.train.display import Display, make_display
 from tsumiki.train.run_directory import CONFIG, holds_run
+
+NO_RATE = "Training broke down with every learning rate that was tried."
 
 
 @dataclass(frozen=True)
@@ -64,19 +63,22 @@ def run_experiment(
     run_dir: Path,
     *,
     skip_doctor: bool = False,
+    workers: int | None = None,
     device: str | None = None,
     display: Display | None = None,
 ) -> Comparison:
     """Check that the arms are comparable, then train each with each seed, in `run_dir/ARM/seed-S`.
 
-    May be called again: finished runs are kept, a stopped one goes on after its last checkpoint. An arm whose training
-    breaks down does not keep the others from theirs.
+    The learning rates of all arms are tried first, then all seeds of all arms are trained. May be called again:
+    finished runs are kept, a stopped one goes on after its last checkpoint. An arm whose training breaks down does not
+    keep the others from theirs.
 
     Args:
         path: the experiment's YAML file.
         run_dir: where all runs lie.
         skip_doctor: train without proof that the models are sound. The result says so.
-        device, display: as for `tsumiki.train.train`; a display is asked for each run, if none is given.
+        workers, device: as for `tsumiki.compare.jobs.train_all`; as many workers as there are GPUs, if left out.
+        display: shows what happens; what suits standard output if left out.
 
     Raises:
         UserError: the experiment makes no sense, its arms differ in what is not asked about or are not matched, an
@@ -84,114 +86,102 @@ def run_experiment(
         Interrupted: Ctrl-C or SIGTERM; everything was saved first.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("A comparison trains in one process; start `tsumiki compare` without torchrun.")
+        raise UserError("A comparison starts its processes itself; start `tsumiki compare` without torchrun.")
     experiment = load_experiment(path)
     arms = resolve(experiment, path)
-    for arm in arms:
-        for config, place in planned_runs(arm, experiment, run_dir):
-            check_same_run(arm, config, place)
-    told = display or make_display()
-    conditions = [conditions_of(arm, experiment.seeds, told.preparing) for arm in arms]
-    for arm, now in zip(arms, conditions, strict=True):
-        check_conditions(arms[0], arm, conditions[0], now)
+    seeds, rates = experiment.seeds, experiment.learning_rates
+    display = display or make_display()
+    every = [Series(arm, experiment, run_dir, skip_doctor) for arm in arms]
+    for series in every:
+        series.check_same_runs()
+    conditions = {series: conditions_of(series.arm, seeds, display.preparing) for series in every}
+    for series, now in conditions.items():
+        check_conditions(arms[0], series.arm, conditions[every[0]], now)
+        series.check_kept(now)
 
-    trained, broken = [], {}
-    for arm, now in zip(arms, conditions, strict=True):
-        series = Series(arm, experiment, run_dir, now, skip_doctor, device, display)
-        try:
-            trained.append(series.run())
-        except UserError as error:
-            broken[arm.name] = str(error)
-            told.warn(f"arm '{arm.name}' is left out: {error}")
+    train = partial(train_all, workers=workers or default_workers(), device=device, display=display)
+    failed = train([series.job(seeds[0], rate) for rate in rates for series in every])
+    broken = {series.arm.name: NO_RATE for series in every if rates and series.rate(failed) is None}
+    whole = [series for series in every if series.arm.name not in broken]
+    failed |= train([series.job(seed, series.rate(failed)) for seed in seeds for series in whole])
+    trained = []
+    for series in whole:
+        if (why := series.breakdown(failed)) is None:
+            trained.append(series.trained(failed, conditions[series]))
+        else:
+            broken[series.arm.name] = why
+    for arm, why in broken.items():
+        display.warn(f"arm '{arm}' is left out: {why}")
     if len(trained) < 2:
         raise UserError(f"Fewer than two arms could be trained. {' '.join(broken.values())}")
     return Comparison(experiment, path.stem, tuple(trained), broken)
 
 
-def place_of(arm: Arm, seed: int, rate: float | None, run_dir: Path) -> Path:
-    """The directory of a run."""
-    parts = (arm.name,) if rate is None else (arm.name, f"learning-rate-{rate:g}")
-    return run_dir.joinpath(*parts, f"seed-{seed}")
-
-
-def planned_runs(arm: Arm, experiment: Experiment, run_dir: Path) -> list[tuple[RunConfig, Path]]:
-    """Every run that the arm may need, with its place."""
-    return [
-        (arm.run(seed, rate), place_of(arm, seed, rate, run_dir))
-        for rate in experiment.learning_rates or (None,)
-        for seed in experiment.seeds
-    ]
-
-
-def check_same_run(arm: Arm, config: RunConfig, place: Path) -> None:
-    """Refuse a place where another run lives than the one that is to be.
-
-    Raises:
-        UserError: "Arm 'a': 'runs/x/a/seed-0' holds a run with train.steps = 6, and now it is 8: ..."
-    """
-    if holds_run(place):
-        before = dump(load(place / CONFIG, RunConfig))
-        for key, old, new in undeclared(before, dump(config), ("data.cache", "train.parallel")):
-            raise UserError(
-                f"Arm '{arm.name}': '{place}' holds a run with {key} = {json.dumps(old)}, and now it is "
-                f"{json.dumps(new)}. Set it back, or choose another --run-dir."
-            )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
-    """The runs of one arm, and what they have in common."""
+    """The runs of one arm."""
 
     arm: Arm
     experiment: Experiment
     run_dir: Path
-    conditions: Conditions
     skip_doctor: bool
-    device: str | None
-    display: Display | None
 
-    def run(self) -> Trained:
-        """Choose the learning rate, then train with every seed."""
-        seeds, rates = self.experiment.seeds, self.experiment.learning_rates
-        tried = {rate: self.loss_with(rate) for rate in rates}
-        found = {rate: loss for rate, loss in tried.items() if loss is not None}
-        if rates and not found:
-            raise UserError(f"Arm '{self.arm.name}' could be trained with none of the learning rates.")
-        rate = min(found, key=lambda rate: found[rate]) if found else None
-        histories = {seed: self.train(seed, rate) for seed in seeds}
-        return Trained(self.arm, rate, tried, histories, self.conditions.tokenizer, self.conditions.order)
+    def job(self, seed: int, rate: float | None) -> Job:
+        """A run."""
+        parts = (self.arm.name,) if rate is None else (self.arm.name, f"learning-rate-{rate:g}")
+        return Job(self.arm.run(seed, rate), self.run_dir.joinpath(*parts, f"seed-{seed}"), self.skip_doctor)
 
-    def loss_with(self, rate: float) -> float | None:
-        """The validation loss after training with the first seed; None if it broke down, as a high rate can make it."""
-        try:
-            return self.train(self.experiment.seeds[0], rate).evaluations[-1]["loss"]
-        except UserError as error:
-            (self.display or make_display()).warn(f"arm '{self.arm.name}', learning rate {rate:g}: {error}")
-            return None
+    def planned(self) -> list[Job]:
+        """Every run that the arm may need."""
+        rates = self.experiment.learning_rates or (None,)
+        return [self.job(seed, rate) for rate in rates for seed in self.experiment.seeds]
 
-    def train(self, seed: int, rate: float | None) -> History:
-        """Train with one seed, unless that was done before."""
-        config, place = self.arm.run(seed, rate), place_of(self.arm, seed, rate, self.run_dir)
-        last = Checkpoints(place, keep_last=config.train.keep_last).at(config.train.steps)
-        if (last / EVALUATION).is_file():
-            check_kept(self.arm, self.conditions, place)
-        else:
-            display = self.display or make_display()
-            display.say(f"{place}")
-            forget_earlier_runs(config)
-            train(config, place, resume="auto", skip_doctor=self.skip_doctor, device=self.device, display=display)
-        return read_history(place)
+    def check_same_runs(self) -> None:
+        """Refuse a place where another run lives than the one that is to be.
 
+        Raises:
+            UserError: "Arm 'a': 'runs/x/a/seed-0' holds a run with train.steps = 6, and now it is 8: ..."
+        """
+        for job in self.planned():
+            if holds_run(job.run_dir):
+                before = dump(load(job.run_dir / CONFIG, RunConfig))
+                for key, old, new in undeclared(before, dump(job.config), ("data.cache", "train.parallel")):
+                    raise UserError(
+                        f"Arm '{self.arm.name}': '{job.run_dir}' holds a run with {key} = {json.dumps(old)}, and now "
+                        f"it is {json.dumps(new)}. Set it back, or choose another --run-dir."
+                    )
 
-def forget_earlier_runs(config: RunConfig) -> None:
-    """Let a run find the process as the first one did: what it measures must not depend on its place in the order.
+    def check_kept(self, conditions: Conditions) -> None:
+        """Refuse finished runs that were made on other text."""
+        for job in self.planned():
+            if job.finished:
+                check_kept(self.arm, conditions, job.run_dir)
 
-    PyTorch's compiler remembers eight versions of a function and then silently compiles no more; an earlier model's
-    memory would count as this one's.
-    """
-    if config.train.compile:
-        torch.compiler.reset()
-    if torch.cuda.is_available():
-        gc.collect()
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+    def losses(self, failed: Mapping[Path, str]) -> dict[float, float | None]:
+        """The validation loss with each learning rate, on the first seed; None where training broke down."""
+        tries = {rate: self.job(self.experiment.seeds[0], rate).run_dir for rate in self.experiment.learning_rates}
+        return {
+            rate: None if place in failed else read_history(place).evaluations[-1]["loss"]
+            for rate, place in tries.items()
+        }
+
+    def rate(self, failed: Mapping[Path, str]) -> float | None:
+        """The learning rate with the lowest loss; None where none were tried, or training broke down with all."""
+        found = {rate: loss for rate, loss in self.losses(failed).items() if loss is not None}
+        return min(found, key=lambda rate: found[rate]) if found else None
+
+    def places(self, failed: Mapping[Path, str]) -> dict[int, Path]:
+        """Where the runs are that count, by seed."""
+        rate = self.rate(failed)
+        return {seed: self.job(seed, rate).run_dir for seed in self.experiment.seeds}
+
+    def breakdown(self, failed: Mapping[Path, str]) -> str | None:
+        """Why one of the runs that count broke down; None if none did."""
+        return next((failed[place] for place in self.places(failed).values() if place in failed), None)
+
+    def trained(self, failed: Mapping[Path, str], conditions: Conditions) -> Trained:
+        """What became of the arm, if none of the runs that count broke down."""
+        histories = {seed: read_history(place) for seed, place in self.places(failed).items()}
+        return Trained(
+            self.arm, self.rate(failed), self.losses(failed), histories, conditions.tokenizer, conditions.order
+        )
