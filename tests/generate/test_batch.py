@@ -1,5 +1,6 @@
 """Many texts at once: every one is what it would be alone."""
 
+import dataclasses
 import gc
 import random
 import weakref
@@ -16,6 +17,7 @@ from tsumiki.generate.cache import SPARE, StaticCache
 from tsumiki.generate.engine import Generation
 from tsumiki.generate.sampling import Sampling
 from tsumiki.models import LanguageModel
+from tsumiki.models.language_model import DecoderConfig
 
 GREEDY = Sampling(temperature=0)
 
@@ -46,9 +48,12 @@ def test_every_variant_writes_what_a_text_alone_is(case: Case) -> None:
         assert len(text.log_probabilities) == len(text.tokens)
 
 
-@pytest.mark.parametrize("name", sorted(CONFIGS))
-def test_64_requests_that_join_and_leave_at_random_write_what_each_writes_alone(name: str) -> None:
-    model = toy_model(CONFIGS[name])
+WINDOWS = [dataclasses.replace(CONFIGS["gpt_oss"], sliding_window=window) for window in (None, 2, 5, 13)]
+
+
+@pytest.mark.parametrize("config", [CONFIGS["gpt2"], *WINDOWS], ids=["gpt2", "none", "2", "5", "13"])
+def test_64_requests_that_join_and_leave_at_random_write_what_each_writes_alone(config: DecoderConfig) -> None:
+    model = toy_model(config)
     rng = random.Random(2)
     waiting = requests(64, 3, [GREEDY])
     engine = Engine(model, num_rows=7)
