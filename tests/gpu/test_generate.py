@@ -1,7 +1,7 @@
 """Captured steps: recorded once, replayed for every token, and the same logits and texts as eager ones.
 
-In fp32 (products are not rounded to TF32, as by default) greedy and sampled texts must agree token by token. In bf16 two
-nearly equal scores may change places, so logits are compared: how far they are from the fp32 model's.
+In fp32 (products are not rounded to TF32, as by default) texts must agree token by token. In bf16 two nearly equal
+scores may change places, so logits are compared: how far they are from the fp32 model's.
 
 Run with `pytest -m gpu` on a machine with a GPU.
 """
