@@ -126,6 +126,10 @@ class Packed:
     dense: Bool[Tensor, "B T S"]
 
 
+MOST_DOCUMENTS = 65_535
+"""The kernel has a block for each document along an axis of its grid, and CUDA knows no longer one."""
+
+
 @dataclass(frozen=True)
 class Varlen:
     """`Sdpa`, and packed documents by FlashAttention for sequences of many lengths (arXiv 2307.08691).
@@ -146,17 +150,19 @@ class Varlen:
         """`Packed` where the rows hold documents, otherwise as `Sdpa`.
 
         Raises:
-            RuntimeError: "The batch holds more documents than max_documents says.", asserted on the device.
+            RuntimeError: "The batch holds more documents than max_documents says, or than 65535.", asserted on the
+                device.
         """
         plain = self.otherwise.visibility(mask, context, k_pos)
         if context.documents is None or not mask.causal or isinstance(plain, Plain):
             return plain
         first = beginnings(context.documents)
         num_tokens = first.numel()
-        capacity = num_tokens if context.max_documents is None else context.max_documents
+        capacity = min(num_tokens if context.max_documents is None else context.max_documents, MOST_DOCUMENTS)
         numbers = first.flatten().cumsum(0)
         torch.ops.aten._assert_async.msg(
-            numbers[-1] <= capacity, "The batch holds more documents than max_documents says."
+            numbers[-1] <= capacity,
+            f"The batch holds more documents than max_documents says, or than {MOST_DOCUMENTS}.",
         )
         # Every token writes its place if it begins a document, and otherwise into a last slot that is then cut off.
         starts = torch.full((capacity + 2,), num_tokens, dtype=torch.int32, device=first.device)

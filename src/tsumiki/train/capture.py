@@ -66,7 +66,8 @@ class Captured:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         torch.cuda.empty_cache()  # the recording has its own memory, as much as a step needs
-        with torch.cuda.graph(graph):
+        # Other threads may go on using the device: the one that makes batches allocates pinned memory.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = self.function(key, *places)
         return graph, places, result
 

@@ -169,7 +169,7 @@ class Training:
         bound = bound_of_documents(batch.rows.documents)
         rows = to_device(batch.rows, self.device)
         if self.config.compile and self.due(self.config.evaluate_every) and self.without_dropout():
-            self.foreseen[step] = self.foresee(rows, batch.num_targets)
+            self.foreseen[step] = self.foresee(bound, rows, batch.num_targets)
         self.unread.append(self.compute(bound, *rows, batch.num_targets, self.schedule(step)))
         self.progress = self.progress.after_update(batch.tokens)
         self.display.advance(self.progress.step)
@@ -204,7 +204,7 @@ class Training:
         return getattr(self.model.config, "dropout", 0.0) == 0.0
 
     @torch.no_grad()
-    def foresee(self, rows: tuple[Tensor, Tensor, Tensor], num_targets: int) -> Tensor:
+    def foresee(self, max_documents: int, rows: tuple[Tensor, Tensor, Tensor], num_targets: int) -> Tensor:
         """The loss that the coming step must report, by the model as it stands: neither compiled nor recorded.
 
         It has just been evaluated, and perhaps saved. If the step then finds another loss, then something else is
@@ -214,7 +214,7 @@ class Training:
         total = torch.zeros((), device=self.device)
         with autocast(self.config, self.device):
             for ids, targets, documents in zip(*(tensor.split(self.micro_batch_size) for tensor in rows), strict=True):
-                total += self.model.loss(ids, targets, documents=documents)[0]
+                total += self.model.loss(ids, targets, documents=documents, max_documents=max_documents)[0]
         return self.world.sum(total / num_targets)
 
     def settle(self) -> None:
@@ -353,10 +353,14 @@ class Training:
     def out_of_memory(self) -> UserError:
         """What to say when a step needed more memory than there is: how many rows at once would not have."""
         size, self.compute = self.micro_batch_size, self.compute_step  # a recorded step holds its memory
-        smaller = [rows for rows in micro_batch_sizes(self.config.batch_size // self.world.size) if rows < size]
+        batch_size = self.config.batch_size // self.world.size
+        smaller = [rows for rows in micro_batch_sizes(batch_size) if rows < size]
         sharded = isinstance(self.parallel, Shards)  # the processes would have to try together
         self.optimizer.zero_grad()
-        found = next(iter(smaller), None) if sharded else largest_micro_batch(self.model, self.config, smaller)
+        if sharded:
+            found = next(iter(smaller), None)
+        else:
+            found = largest_micro_batch(self.model, self.config, smaller, batch_size=batch_size)
         way_out = f"not even one row fits: {SMALLER}"
         if found is not None:
             way_out = (

@@ -48,15 +48,25 @@ def micro_batch_sizes(rows: int) -> list[int]:
     return sizes
 
 
-def largest_micro_batch(model: LanguageModel, config: TrainConfig, sizes: Iterable[int]) -> int | None:
-    """The first of these sizes, largest first, that there is memory for. No gradient is left behind."""
-    found = next((rows for rows in sizes if fits(functools.partial(try_gradient, model, config, rows))), None)
+def largest_micro_batch(
+    model: LanguageModel, config: TrainConfig, sizes: Iterable[int], *, batch_size: int
+) -> int | None:
+    """The first of these sizes, largest first, that there is memory for. No gradient is left behind.
+
+    Args:
+        batch_size: rows that the process computes in a step, some at once.
+    """
+    tried = functools.partial(try_gradient, model, config, batch_size=batch_size)
+    found = next((rows for rows in sizes if fits(functools.partial(tried, rows))), None)
     model.zero_grad()
     return found
 
 
-def try_gradient(model: LanguageModel, config: TrainConfig, rows: int) -> None:
+def try_gradient(model: LanguageModel, config: TrainConfig, rows: int, *, batch_size: int) -> None:
     """Take the memory that a step with so many rows at once takes. Every parameter gets a gradient of no use.
+
+    What a step holds besides is there, too: the whole batch, Adam's two moments, and at the second rows the gradient of
+    the first ones.
 
     Raises:
         torch.OutOfMemoryError: there is not enough.
@@ -65,7 +75,11 @@ def try_gradient(model: LanguageModel, config: TrainConfig, rows: int) -> None:
         torch.compiler.reset()  # as if there had been no other size: the second one would be compiled for any size
     loss = torch.compile(model.loss) if config.compile else model.loss
     device = model.unembedding.device
-    ids = torch.zeros((rows, config.seq_len), dtype=torch.int64, device=device)
-    with autocast(config, device):
-        nats, _ = loss(ids, ids, documents=ids)
-    nats.backward()
+    moments = [torch.empty_like(parameter) for parameter in model.parameters() for _ in range(2)]
+    batch = torch.zeros((3, batch_size, config.seq_len), dtype=torch.int64, device=device)
+    for _ in range(2 if rows < batch_size else 1):
+        ids, targets, documents = batch[:, :rows]
+        with autocast(config, device):
+            nats, _ = loss(ids, targets, documents=documents)
+        nats.backward()
+    del moments

@@ -195,8 +195,9 @@ def find_micro_batch_size(model: LanguageModel, config: TrainConfig, parallel: P
             "train.micro_batch_size."
         )
     model.train()
-    sizes = micro_batch_sizes(config.batch_size // parallel.world.size)
-    found = parallel.world.least(largest_micro_batch(model, config, sizes) or 0)
+    batch_size = config.batch_size // parallel.world.size
+    found = largest_micro_batch(model, config, micro_batch_sizes(batch_size), batch_size=batch_size)
+    found = parallel.world.least(found or 0)
     if found == 0:
         device = model.unembedding.device
         raise UserError(f"Not even one row of {config.seq_len} tokens fits into the memory of {device}: {SMALLER}")
