@@ -86,6 +86,7 @@ def test_what_is_there_is_not_made_again(shared: Path) -> None:
     assert stages == [], "weights do not change tokens"
     prepare(configure(SAMPLE, shared), small(601), progress=lambda what, done: stages.append(what))
     assert stages[0] == "tokenizer"
+    assert "comparing train text" not in stages, "nor does a tokenizer change what texts share"
 
 
 def test_changed_text_is_packed_again(tmp_path: Path, write_jsonl: Callable[..., str]) -> None:

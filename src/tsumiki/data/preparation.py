@@ -12,7 +12,7 @@ import numpy as np
 from tsumiki.config import OneOf, dump
 from tsumiki.data.cache import Cache, write_file
 from tsumiki.data.document import Document
-from tsumiki.data.overlap import find_overlap
+from tsumiki.data.overlap import Overlap, find_overlap
 from tsumiki.data.packing import PackedSource, Progress, pack
 from tsumiki.data.sources import SOURCES, Source, SourceConfig, Split
 from tsumiki.data.tokenizer import TOKENIZERS, Tokenizer, TokenizerConfig
@@ -159,20 +159,30 @@ def _reports(
                     done += len(document.text.encode("utf-8"))
             progress(f"comparing {split} text", done)
 
+    def write_overlap(directory: Path) -> None:
+        overlaps = find_overlap(documents("train"), documents("validation"))
+        _write_json(directory / "overlap.json", [asdict(found) for found in overlaps])
+
+    text = [[source.name, source.language, source.identity] for source in sources]
+
     def write(directory: Path) -> None:
         counts = np.sum([source.token_counts(tokenizer.vocab_size) for source in train], axis=0)
-        overlaps = find_overlap(documents("train"), documents("validation"))
+        overlap = cache.entry("overlap", text, write_overlap) / "overlap.json"  # the same for every tokenizer
+        overlaps = [Overlap(**found) for found in json.loads(overlap.read_text(encoding="utf-8"))]
         reports = {
             "tokenizer": asdict(report_tokenizer(tokenizer, documents("validation"), counts)),
             "overlap": [asdict(found) for found in overlaps],
             "warnings": [warning for found in overlaps if (warning := found.warning()) is not None],
         }
-        write_file(directory / "reports.json", json.dumps(reports, ensure_ascii=False, indent=1).encode("utf-8"))
+        _write_json(directory / "reports.json", reports)
 
     told = [field.name for field in fields(TokenizerReport)]  # an older version's report may lack some of it
-    identity = [[[source.name, source.language, source.identity] for source in sources], tokenizer.sha256, told]
-    entry = cache.entry("reports", identity, write)
+    entry = cache.entry("reports", [text, tokenizer.sha256, told], write)
     return json.loads((entry / "reports.json").read_text(encoding="utf-8"))
+
+
+def _write_json(path: Path, content: Any) -> None:
+    write_file(path, json.dumps(content, ensure_ascii=False, indent=1).encode("utf-8"))
 
 
 def _nothing(source: Source, split: Split) -> str:
