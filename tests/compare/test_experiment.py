@@ -125,8 +125,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_experiment(tmp_path / "none.yaml")
 
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
 @pytest.mark.parametrize(
-    "path", sorted(Path(__file__).parents[2].glob("experiments/*.yaml")), ids=lambda path: path.stem
+    "path",
+    [path for path in sorted(EXPERIMENTS.rglob("*.yaml")) if path.name != "base.yaml"],
+    ids=lambda path: path.relative_to(EXPERIMENTS).as_posix(),
 )
 def test_the_shipped_experiments_resolve(path: Path) -> None:
     arms = arms_of(path)
