@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tsumiki.cli import app
-from tsumiki.compare import Comparison, comparison_report, jobs, runs, summarise
+from tsumiki.compare import Comparison, comparison_report, jobs, measure, runs, summarise
 from tsumiki.compare.conditions import check_conditions, conditions_of
+from tsumiki.compare.page_measured import judged
 from tsumiki.compare.verdict import headline, reservations, sentences
 from tsumiki.errors import UserError
 from tsumiki.report import LANGUAGES, Figures, Table
@@ -185,7 +186,7 @@ def test_an_arm_that_breaks_down_costs_the_others_nothing(
 def test_the_page_says_first_who_wins_and_whether_to_believe_it(planted: Comparison) -> None:
     summary = summarise(planted)
     report = comparison_report(planted, summary)
-    short, differs, held_out, curves, cost, texts, doctor, repeat = report.sections
+    short, differs, held_out, curves, positions, texts, attention, cost, writing, doctor, repeat = report.sections
     page = to_html({language: comparison_report(planted, summary, language) for language in LANGUAGES}, "en")
     assert page.index("is better than") < page.index("Whether to believe it") < page.index("What differs")
     assert "「tuned」は「low」より良い結果でした。" in page
@@ -210,18 +211,73 @@ def test_the_page_says_first_who_wins_and_whether_to_believe_it(planted: Compari
             low, high = curve.band
             assert all(a <= y <= b for a, y, b in zip(low, curve.y, high, strict=True))
             assert len(curve.x) == 3
+    assert {"bits_per_byte-time", "loss-steps"} <= {figure.name for figure in figures.figures}
     assert len({figure.name for figure in figures.figures}) == len(figures.figures)
 
     (cost_table,) = cost.blocks
     assert isinstance(cost_table, Table)
     assert ("parameters", "10,320", "10,320") in cost_table.rows
-    side_by_side = [block for block in texts.blocks if isinstance(block, Table)]
-    assert [table.headings for table in side_by_side] == [("temperature", "low", "tuned")] * 2
-    assert [row[0] for row in side_by_side[0].rows] == ["0", "1", "1"]
+    tables = [block for block in texts.blocks if isinstance(block, Table)]
+    assert [table.headings for table in tables[:2]] == [("temperature", "low", "tuned")] * 2
+    assert [row[0] for row in tables[0].rows] == ["0", "1", "1"]
+    assert "No figures of texts (ja): no held-out story's opening fits into half" in str(texts.blocks)
+
+    (figures, _) = positions.blocks
+    assert isinstance(figures, Figures)
+    assert [figure.name for figure in figures.figures] == ["position-en", "position-ja"]
+    (_, scores, _, maps) = attention.blocks
+    assert isinstance(scores, Table)
+    assert [row[0] for row in scores.rows][:2] == ["previous token", "induction"]
+    assert isinstance(maps, Figures)
+    assert [one.name for one in maps.figures] == ["attention-low", "attention-tuned"]
+    (_, times) = writing.blocks
+    assert isinstance(times, Table)
+    assert [row[1:3] for row in times.rows] == [("32", "with"), ("32", "without")]
     (receipts,) = doctor.blocks
     assert isinstance(receipts, Table)
     assert all(row[2].startswith("Verified: ") for row in receipts.rows)
     assert "learning_rate: 0.02" in str(repeat.blocks)
+
+
+def test_texts_are_judged_beside_the_stories(planted: Comparison) -> None:
+    summary = summarise(planted)
+    for number, arm in enumerate(summary["arms"].values()):
+        figures = {"repetition_4": 0.25 * number, "distinct_2": 0.5}
+        generated, real = {**figures, "ended": 0.75, "invalid_utf8": None}, {"repetition_4": 0.0, "distinct_2": 0.875}
+        arm["measured"] = {**arm["measured"], "texts": {"en": {"samples": 9, "generated": generated, "real": real}}}
+    _, table = judged(summary, "en", ja=False)
+    assert isinstance(table, Table)
+    assert table.headings == ("", "low", "tuned", "the stories")
+    assert table.rows == [
+        ("of two", "0.5", "0.5", "0.875"),
+        ("repetition within a text", "0.0%", "25.0%", "0.0%"),
+        ("texts that end by themselves", "75.0%", "75.0%", "-"),
+        ("bytes that are no UTF-8", "-", "-", "-"),
+    ]
+
+
+def test_times_of_runs_beside_each_other_are_not_drawn(planted: Comparison) -> None:
+    """They waited for each other."""
+    summary = summarise(planted)
+    summary["arms"]["tuned"]["side_by_side"] = True
+    sections = {section.title: section.blocks for section in comparison_report(planted, summary).sections}
+    (figures, note) = sections["While training"]
+    assert isinstance(figures, Figures)
+    assert not any("time" in figure.name for figure in figures.figures)
+    assert "waited for each other" in str(note)
+    assert "beside others" in str(sections["Size and cost"])
+
+
+def test_what_was_measured_is_kept(planted: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    low = planted.arms[0]
+    monkeypatch.setattr(measure, "load", None)
+    assert measure.measure(low.arm.config, low.histories[0].directory, (), "cpu") == low.measured
+    for buckets in low.measured["positions"].values():
+        assert [bucket["start"] for bucket in buckets] == list(range(0, 32, 2))
+    weights = low.measured["attention"]["weights"]
+    assert all(sum(row) == pytest.approx(1.0, abs=1e-5) for row in weights)
+    assert len(weights) == len(low.measured["attention"]["labels"]) == 31
+    assert all(line["seconds"] > 0 for line in low.measured["generation"])
 
 
 def test_unexamined_arms_are_told_in_red(planted: Comparison) -> None:

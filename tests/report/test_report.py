@@ -15,7 +15,7 @@ from tsumiki.doctor import History, diagnose, read_history, to_json
 from tsumiki.doctor.patients import MODERN
 from tsumiki.errors import UserError
 from tsumiki.models import build_model
-from tsumiki.report import LANGUAGES, Curve, Figure, Figures, Section, Table, figures, run_report, write_markdown
+from tsumiki.report import LANGUAGES, Curve, Figure, Figures, Map, Section, Table, figures, run_report, write_markdown
 from tsumiki.report.html import section, to_html
 
 RECORDED = Path(__file__).parents[1] / "doctor" / "recorded"
@@ -213,6 +213,19 @@ def test_a_band_reaches_from_the_lowest_to_the_highest_run() -> None:
     assert "opacity: 0.2" in with_band
     assert ">8</text>" not in without
     assert "opacity: 0.2" not in without
+
+
+def test_a_map_is_drawn_with_its_labels() -> None:
+    labels = ["‹end›", "むかし", "␣a"]
+    drawn = Map(
+        "map", "1.2", "読まれるトークン", "読むトークン", labels, [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5]]
+    )
+    svg = figures.to_svg(drawn)
+    assert all(svg.count(f">{label}</text>") == 2 for label in labels)
+    assert 'href="data:image/png;base64,' in svg
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert figures.to_png(drawn).startswith(b"\x89PNG")
 
 
 def test_sections_of_any_report_are_made_of_the_same_parts() -> None:

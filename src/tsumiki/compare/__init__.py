@@ -6,8 +6,8 @@
     summary = summarise(comparison)
     summary["differences"]["bits_per_byte"]
 
-`experiment` reads and resolves, `conditions` checks what the arms see, `runs` trains, `statistics` and `summary` count,
-`verdict` says it in sentences, `page` and `terminal` show it.
+`experiment` reads and resolves, `conditions` checks what the arms see, `runs` and `jobs` train, `measure` looks into
+what was trained, `statistics` and `summary` count, `verdict` says it in sentences, `page` and `terminal` show it.
 """
 
 from tsumiki.compare.experiment import Experiment, load_experiment, resolve

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from tsumiki.compare.names import title
+from tsumiki.compare.page_measured import by_position, heads, judged, speed
 from tsumiki.compare.runs import Comparison, Trained
 from tsumiki.compare.summary import JUDGED
 from tsumiki.compare.verdict import headline, interval, outcome, reservations, sentences
@@ -33,6 +35,7 @@ class Axis:
 
 TOKENS = Axis("tokens", ("tokens", "トークン"), lambda trained, history, step: history.tokens(step))
 TIME = Axis("time", ("minutes", "分"), lambda trained, history, step: history.seconds(step) / 60)
+STEPS = Axis("steps", ("steps", "ステップ"), lambda trained, history, step: step)
 FLOPS = Axis(
     "flops",
     ("training FLOPs", "訓練の FLOPs"),
@@ -40,13 +43,6 @@ FLOPS = Axis(
         history.tokens(step) * trained.arm.quantities["flops"] / trained.arm.quantities["tokens"]
     ),
 )
-
-UNITS = {
-    JUDGED: ("bits per byte", "ビット／バイト"),
-    "bits_per_character": ("bits per character", "ビット／文字"),
-    "loss": ("loss, nats a token", "損失（nat／トークン）"),
-}
-"""What the figures are measured in."""
 
 
 def comparison_report(comparison: Comparison, summary: Mapping[str, Any], language: Language = "en") -> Report:
@@ -57,8 +53,11 @@ def comparison_report(comparison: Comparison, summary: Mapping[str, Any], langua
         varied(summary, ja),
         held_out(summary, ja),
         curves(comparison, summary, ja),
+        by_position(summary, ja),
+        texts(comparison, summary, ja),
+        heads(summary, ja),
         cost(comparison, summary, ja),
-        texts(comparison, ja),
+        speed(summary, ja),
         doctor(comparison, language),
         repeat(comparison, ja),
     ]
@@ -138,13 +137,6 @@ def held_out(summary: Mapping[str, Any], ja: bool) -> Section:
     return Section("検証用の文" if ja else "Held-out text", [Table(headings, rows, numbers=(2, 3)), Paragraph(note)])
 
 
-def title(name: str, ja: bool) -> str:
-    """What a figure is called."""
-    unit, _, language = name.partition(".")
-    text = UNITS[unit][ja]
-    return text if unit == "loss" else f"{text}, {language or ('平均' if ja else 'mean')}"
-
-
 def reading(name: str) -> Reading:
     """How a figure is read from a line about an evaluation."""
     unit, _, language = name.partition(".")
@@ -155,9 +147,10 @@ def reading(name: str) -> Reading:
 
 def curves(comparison: Comparison, summary: Mapping[str, Any], ja: bool) -> Section:
     """Every arm over tokens, computation and time: the mean over the seeds, and the band between lowest and highest."""
-    drawn = [(JUDGED, axis) for axis in (TOKENS, FLOPS, TIME)]
+    over_time = [] if side_by_side(summary) else [TIME]
+    drawn = [(JUDGED, axis) for axis in (TOKENS, FLOPS, *over_time)]
     if "loss" in summary["differences"]:
-        drawn = [("loss", axis) for axis in (TOKENS, TIME)] + drawn
+        drawn = [("loss", axis) for axis in (TOKENS, STEPS, *over_time)] + drawn
     drawn += [(name, TOKENS) for name in summary["figures"] if name.startswith(f"{JUDGED}.")]
     figures = [
         Figure(
@@ -175,7 +168,18 @@ def curves(comparison: Comparison, summary: Mapping[str, Any], ja: bool) -> Sect
         else "Lines are means over the seeds, bands go from the lowest to the highest. The evaluation before training "
         "is left out."
     )
+    if side_by_side(summary):
+        note += (
+            "複数の学習を同時に走らせ、互いに待ち合ったので、時間に対する曲線はありません。"
+            if ja
+            else " There are none over time: several runs were trained at once, and waited for each other."
+        )
     return Section("学習の経過" if ja else "While training", [Figures(figures), Paragraph(note)])
+
+
+def side_by_side(summary: Mapping[str, Any]) -> bool:
+    """Whether times are not an arm's own, because runs were trained beside each other."""
+    return any(arm["side_by_side"] for arm in summary["arms"].values())
 
 
 def curve(trained: Trained, read: Reading, axis: Axis) -> Curve:
@@ -222,7 +226,9 @@ def cost(comparison: Comparison, summary: Mapping[str, Any], ja: bool) -> Sectio
         row("KV cache of a full context, fp32", "文脈全体の KV キャッシュ（fp32）", megabytes("cache_bytes")),
         row("GPU memory while training", "学習中の GPU メモリ", megabytes("memory_bytes")),
         row(
-            "minutes of training a seed", "1 シードの学習（分）", lambda arm, figures: f"{figures['seconds'] / 60:.2f}"
+            "minutes of training a seed, beside others" if side_by_side(summary) else "minutes of training a seed",
+            "1 シードの学習（分、同時に複数）" if side_by_side(summary) else "1 シードの学習（分）",
+            lambda arm, figures: f"{figures['seconds'] / 60:.2f}",
         ),
     ]
     for rate in next(iter(arms.values()))["tried"]:
@@ -245,8 +251,8 @@ def tried(figures: Mapping[str, Any], rate: str) -> str:
     return "-" if loss is None else f"{loss:.4f}{chosen}"
 
 
-def texts(comparison: Comparison, ja: bool) -> Section:
-    """The last texts of every arm's first seed, side by side, as they came."""
+def texts(comparison: Comparison, summary: Mapping[str, Any], ja: bool) -> Section:
+    """The last texts of every arm's first seed, side by side, as they came; and figures of many others."""
     written = [next(iter(trained.histories.values())).evaluations[-1]["samples"] for trained in comparison.arms]
     blocks: list[Block] = [
         Paragraph(
@@ -264,6 +270,11 @@ def texts(comparison: Comparison, ja: bool) -> Section:
             if samples[0]["prompt"] == prompt
         ]
         blocks += [Paragraph(f"{one_line(prompt)} …"), Table(("温度" if ja else "temperature", *names), rows)]
+    blocks += [
+        block
+        for language in next(iter(summary["arms"].values()))["measured"]["texts"]
+        for block in judged(summary, language, ja)
+    ]
     return Section("書いた文" if ja else "Texts", blocks)
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tsumiki.compare.conditions import Conditions, check_conditions, check_kept, conditions_of
 from tsumiki.compare.experiment import Arm, Experiment, load_experiment, resolve, undeclared
 from tsumiki.compare.jobs import Job, default_workers, train_all
+from tsumiki.compare.measure import measure
 from tsumiki.config import dump, load
 from tsumiki.doctor import History, read_history
 from tsumiki.errors import UserError
@@ -31,6 +33,7 @@ class Trained:
         histories: what became of the runs, by seed.
         tokenizer: its SHA-256.
         order: that of the first tokens it was trained on, by seed.
+        measured: see `tsumiki.compare.measure`.
     """
 
     arm: Arm
@@ -39,6 +42,7 @@ class Trained:
     histories: Mapping[int, History]
     tokenizer: str
     order: Mapping[int, str]
+    measured: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ def run_experiment(
     trained = []
     for series in whole:
         if (why := series.breakdown(failed)) is None:
-            trained.append(series.trained(failed, conditions[series]))
+            display.say(f"looking at arm '{series.arm.name}'")
+            trained.append(series.trained(failed, conditions[series], device))
         else:
             broken[series.arm.name] = why
     for arm, why in broken.items():
@@ -179,9 +184,16 @@ class Series:
         """Why one of the runs that count broke down; None if none did."""
         return next((failed[place] for place in self.places(failed).values() if place in failed), None)
 
-    def trained(self, failed: Mapping[Path, str], conditions: Conditions) -> Trained:
+    def trained(self, failed: Mapping[Path, str], conditions: Conditions, device: str | None) -> Trained:
         """What became of the arm, if none of the runs that count broke down."""
-        histories = {seed: read_history(place) for seed, place in self.places(failed).items()}
+        places = self.places(failed)
+        first = next(iter(places.values()))
         return Trained(
-            self.arm, self.rate(failed), self.losses(failed), histories, conditions.tokenizer, conditions.order
+            arm=self.arm,
+            rate=self.rate(failed),
+            tried=self.losses(failed),
+            histories={seed: read_history(place) for seed, place in places.items()},
+            tokenizer=conditions.tokenizer,
+            order=conditions.order,
+            measured=measure(self.arm.config, first, conditions.data.validation, device),
         )

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from tsumiki.compare.experiment import Experiment, allowed, spread, value_at
+from tsumiki.compare.jobs import OUTPUT
 from tsumiki.compare.runs import Comparison, Trained
 from tsumiki.compare.statistics import paired_difference, shared_level
 from tsumiki.config import differences, dump
@@ -95,6 +96,8 @@ def describe(trained: Trained) -> dict[str, Any]:
         ],
         "tokenizer": trained.tokenizer,
         "order": {str(seed): order for seed, order in trained.order.items()},
+        "side_by_side": any((history.directory / OUTPUT).is_file() for history in histories),
+        "measured": trained.measured,
         "runs": {str(seed): str(history.directory) for seed, history in trained.histories.items()},
     }
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tsumiki.compare.page import title
+from tsumiki.compare.names import title
 from tsumiki.compare.verdict import headline, reservations, sentences
 from tsumiki.doctor.messages import Language
 

@@ -10,7 +10,7 @@ A report is a `Report` of `Section`s of blocks: paragraphs, tables, figures, tex
 and `run` makes those of one run. Reports of several runs are made of the same blocks.
 """
 
-from tsumiki.report.blocks import Banner, Code, Curve, Figure, Figures, Paragraph, Report, Section, Table
+from tsumiki.report.blocks import Banner, Code, Curve, Figure, Figures, Map, Paragraph, Report, Section, Table
 from tsumiki.report.html import write_html
 from tsumiki.report.markdown import write_markdown
 from tsumiki.report.run import LANGUAGES, run_report
@@ -22,6 +22,7 @@ __all__ = [
     "Curve",
     "Figure",
     "Figures",
+    "Map",
     "Paragraph",
     "Report",
     "Section",

@@ -76,10 +76,28 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Map:
+    """Numbers from 0 to 1 in a square, such as how much each token reads each other one: the more, the fuller.
+
+    Args:
+        name, title, x, y: as those of a `Figure`.
+        labels: of the rows, from the top, and of the columns.
+        values: by row.
+    """
+
+    name: str
+    title: str
+    x: str
+    y: str
+    labels: Sequence[str]
+    values: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
 class Figures:
     """Figures side by side."""
 
-    figures: Sequence[Figure]
+    figures: Sequence[Figure | Map]
 
 
 @dataclass(frozen=True)

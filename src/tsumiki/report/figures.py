@@ -1,4 +1,4 @@
-"""Curves as pictures: SVG whose text stays text, and PNG.
+"""Curves and maps as pictures: SVG whose text stays text, and PNG.
 
 The text of an SVG is set by the browser, in whatever Japanese font the reader has; matplotlib needs none. In a PNG
 the letters are drawn here, so Japanese needs a font: one that is installed, or that of the extra `fonts`.
@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 
 from tsumiki.errors import UserError
-from tsumiki.report.blocks import Figure
+from tsumiki.report.blocks import Figure, Map
 
 SERIES = ("#0b62a8", "#c2410c", "#0f7b4f", "#8b3fa8", "#7a6000", "#b0234f")
 """Colours of curves: as dark as text on white, and told apart by colour-blind readers in this order."""
+
+FULL = "#3b82d0"
+"""What is full in a map: to be seen on white and on black, since it is a picture in the SVG, whose colours stay."""
 
 INK, GRID = "#24292f", "#d8dee4"
 
@@ -35,7 +38,7 @@ MOST_POINTS = 300
 """A curve of more points is drawn as means of so many stretches, with their lowest and highest values as a band."""
 
 
-def to_svg(figure: Figure, *, salt: str = "") -> str:
+def to_svg(figure: Figure | Map, *, salt: str = "") -> str:
     """A figure as an `<svg>` element that takes the width it is given.
 
     Args:
@@ -53,15 +56,16 @@ def to_svg(figure: Figure, *, salt: str = "") -> str:
     return content.replace(f"'{SET_WITH}'", FONTS)
 
 
-def to_png(figure: Figure) -> bytes:
-    """A figure as a PNG of 1280 x 720 pixels.
+def to_png(figure: Figure | Map) -> bytes:
+    """A figure as a PNG of 1280 x 720 pixels, a map of 960 x 960.
 
     Raises:
         UserError: the figure holds Japanese text, and no font has its glyphs.
     """
-    text = "".join((figure.title, figure.x, figure.y, *(curve.name for curve in figure.curves)))
-    font = {"font.family": [japanese_font()]} if re.search(r"[\u3000-\u9fff\uff00-\uffef]", text) else {}
-    return _draw(figure, "png", {"savefig.dpi": 200, **font})
+    names = figure.labels if isinstance(figure, Map) else [curve.name for curve in figure.curves]
+    text = "".join((figure.title, figure.x, figure.y, *names))
+    font = {"font.family": [japanese_font(), SET_WITH]} if re.search(r"[\u3000-\u9fff\uff00-\uffef]", text) else {}
+    return _draw(figure, "png", font)
 
 
 def japanese_font() -> str:
@@ -84,34 +88,54 @@ def japanese_font() -> str:
     )
 
 
-def _draw(figure: Figure, format: str, settings: Any) -> bytes:
+def _draw(figure: Figure | Map, format: str, settings: Any) -> bytes:
     from matplotlib import style
     from matplotlib.figure import Figure as Canvas
-    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     ours = {"font.size": 10, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
-    with style.context(["default", {**ours, "axes.edgecolor": GRID, **settings}]):
-        canvas = Canvas(figsize=(6.4, 3.6), layout="constrained")
+    with style.context(["default", {**ours, "axes.edgecolor": GRID, "savefig.dpi": 200, **settings}]):
+        canvas = Canvas(figsize=(4.8, 4.8) if isinstance(figure, Map) else (6.4, 3.6), layout="constrained")
         axes = canvas.subplots()
-        for number, curve in enumerate(figure.curves):
-            _draw_curve(axes, curve, SERIES[number % len(SERIES)])
         axes.set_title(figure.title, loc="left", fontsize=11)
         axes.set_xlabel(figure.x)
         axes.set_ylabel(figure.y)
-        if figure.logarithmic:
-            axes.set_yscale("log")
-        if axes.get_xlim()[1] >= 1000:
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.grid(True, color=GRID, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(figure.curves) > 1:
-            axes.legend(frameon=False, borderaxespad=1.5)
+        if isinstance(figure, Map):
+            _draw_map(axes, figure)
+        else:
+            _draw_curves(axes, figure)
         out = io.BytesIO()
         canvas.savefig(
             out, format=format, transparent=format == "svg", metadata={"Date": None} if format == "svg" else {}
         )
     return out.getvalue()
+
+
+def _draw_map(axes: Any, figure: Map) -> None:
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+
+    colours = LinearSegmentedColormap.from_list("full", [(*to_rgb(FULL), 0.0), (*to_rgb(FULL), 1.0)])
+    axes.imshow(figure.values, cmap=colours, vmin=0.0, vmax=1.0, interpolation="nearest")
+    places = range(len(figure.labels))
+    size = min(8.0, 200 / len(figure.labels))
+    axes.set_xticks(places, figure.labels, rotation=90, fontsize=size)
+    axes.set_yticks(places, figure.labels, fontsize=size)
+    axes.tick_params(length=0)
+
+
+def _draw_curves(axes: Any, figure: Figure) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    for number, curve in enumerate(figure.curves):
+        _draw_curve(axes, curve, SERIES[number % len(SERIES)])
+    if figure.logarithmic:
+        axes.set_yscale("log")
+    if axes.get_xlim()[1] >= 1000:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.grid(True, color=GRID, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(figure.curves) > 1:
+        axes.legend(frameon=False, borderaxespad=1.5)
 
 
 def _draw_curve(axes: Any, curve: Any, colour: str) -> None:
@@ -129,7 +153,7 @@ def _stretches(x: Any, y: Any) -> Any:
     return zip(np.array_split(x, MOST_POINTS), np.array_split(y, MOST_POINTS), strict=True)
 
 
-def _open(figure: Figure) -> str:
+def _open(figure: Figure | Map) -> str:
     title = figure.title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\\", "")
     return (
         r'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="\1" role="img" '
@@ -137,7 +161,7 @@ def _open(figure: Figure) -> str:
     )
 
 
-def save(figure: Figure, directory: Path, format: str) -> str:
+def save(figure: Figure | Map, directory: Path, format: str) -> str:
     """Write a figure's file; returns its name."""
     name = f"{figure.name}.{format}"
     if format == "png":
