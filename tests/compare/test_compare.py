@@ -249,7 +249,7 @@ def test_texts_are_judged_beside_the_stories(planted: Comparison) -> None:
     assert isinstance(table, Table)
     assert table.headings == ("", "low", "tuned", "the stories")
     assert table.rows == [
-        ("of two", "0.5", "0.5", "0.875"),
+        ("… of two", "0.5", "0.5", "0.875"),
         ("repetition within a text", "0.0%", "25.0%", "0.0%"),
         ("texts that end by themselves", "75.0%", "75.0%", "-"),
         ("bytes that are no UTF-8", "-", "-", "-"),

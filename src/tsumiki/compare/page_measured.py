@@ -60,7 +60,7 @@ def judged(summary: Mapping[str, Any], language: str, ja: bool) -> list[Block]:
         return [Paragraph(why)]
     columns = {**{arm: found["generated"] for arm, found in arms.items()}, "real": next(iter(arms.values()))["real"]}
     rows = [
-        (names[ja].strip(), *(number(column.get(metric), metric in SHARES) for column in columns.values()))
+        (names[ja].replace("  ", "… "), *(number(column.get(metric), metric in SHARES) for column in columns.values()))
         for metric, names in METRICS.items()
         if any(metric in column for column in columns.values())
     ]
