@@ -15,7 +15,7 @@ import pytest
 
 import tsumiki as package
 from tsumiki.cli import generate
-from tsumiki.generate import Sampling, printable
+from tsumiki.generate import Sampling, printable, released
 
 Command = Callable[..., Any]
 
@@ -49,7 +49,22 @@ def test_without_a_run_the_newest_is_asked(
 ) -> None:
     shutil.copytree(trained, tmp_path / "runs" / "copy")
     monkeypatch.chdir(tmp_path)
-    assert tsumiki("generate", "--prompt", "Once", "--max-tokens", "3").stdout.startswith("Once")
+    result = tsumiki("generate", "--prompt", "Once", "--max-tokens", "3")
+    assert result.stdout.startswith("Once")
+    assert result.stderr.startswith("This is runs/copy, the newest run.\n")
+
+
+def test_before_there_is_a_run_the_released_model_is_asked(
+    tsumiki: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained / "checkpoints/step-000004", tmp_path / "models" / released.DEFAULT)
+    monkeypatch.setattr(released, "FOLDER", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    greedy = ("--prompt", "むかし", "--max-tokens", "3", "--temperature", "0")
+    result = tsumiki("generate", *greedy)
+    assert result.stderr.startswith(f"There is no run in 'runs' yet, so this is {released.DEFAULT}, which comes with")
+    assert result.stdout == tsumiki("generate", released.DEFAULT, *greedy).stdout
+    assert result.stdout.startswith("むかし")
 
 
 def test_prompts_from_a_pipe_are_told_one_a_line(tsumiki: Command, trained: Path) -> None:

@@ -16,6 +16,7 @@ from tsumiki.cli import (
     plan,
     publish,
     quantise,
+    release,
     report,
     tokenizer,
     train,
@@ -60,6 +61,7 @@ app.command()(compare.compare)
 app.command()(harness.eval_harness)
 app.command()(exchange.export)
 app.command()(publish.publish)
+app.command()(release.release)
 app.command()(quantise.quantise)
 app.command()(bench.bench)
 app.command("import")(exchange.import_model)

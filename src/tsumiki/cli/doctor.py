@@ -53,7 +53,7 @@ def doctor(
         text = json.dumps(to_json(diagnosis), ensure_ascii=False, indent=2)
         receipt.write_text(text + "\n", encoding="utf-8")
     render(diagnosis, console(), lang)
-    found = curves(Path(source), lang) if (Path(source) / "metrics.jsonl").is_file() else ()
+    found = curves(Path(source), lang) if is_run(Path(source)) else ()
     if not diagnosis.ok or any(verdict.status == "failed" for verdict in found):
         raise Exit(1)
 
@@ -85,18 +85,19 @@ def patient(source: str, changes: list[str], device: str | None, *, full: bool, 
     from tsumiki.data import Tokenizer, prepare
     from tsumiki.doctor import adapter_for, with_compiled
     from tsumiki.generate.load import choose_device, find_checkpoint
+    from tsumiki.generate.released import find_released
     from tsumiki.models import build_model, load_model
     from tsumiki.train import RunConfig
     from tsumiki.train.rehearsal import Rehearsal
 
-    trained = source.startswith(TRANSFORMERS) or Path(source).is_dir()
+    trained = source.startswith(TRANSFORMERS) or Path(source).is_dir() or find_released(source) is not None
     if trained and changes:
         raise UserError(f"'{changes[0]}' cannot change '{source}', which is trained; changes are for configurations.")
     run = tokenizer = None
     if source.startswith(TRANSFORMERS):
         model: Any = load_transformers(source.removeprefix(TRANSFORMERS)).to(choose_device(device))
     elif trained:
-        if (Path(source) / "manifest.json").is_file():
+        if is_run(Path(source)):
             run = load(Path(source) / "config.yaml", RunConfig)
         checkpoint = find_checkpoint(Path(source))  # and not `load`, which asks for a receipt
         model = load_model(checkpoint, backend=run.backend if run else None, device=choose_device(device))
@@ -118,6 +119,11 @@ def patient(source: str, changes: list[str], device: str | None, *, full: bool, 
     rehearsal = Rehearsal(run, data, directory / "run")
     adapter = replace(adapter, optimizer=rehearsal.optimizer, train=rehearsal.train)
     return {"model": model, "data": data, "adapter": adapter}
+
+
+def is_run(directory: Path) -> bool:
+    """Whether it is a run's directory; one model that a run was made into has its manifest and metrics, too."""
+    return (directory / "checkpoints").is_dir() and (directory / "metrics.jsonl").is_file()
 
 
 def load_transformers(directory: str) -> Any:

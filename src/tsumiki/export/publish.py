@@ -5,7 +5,6 @@ trained. The weights stand in it once for each tool, because each names and lays
 a tool cannot express is published without that tool's file, and the card says why.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -19,18 +18,13 @@ from tsumiki.export.curve import loss_curve
 from tsumiki.export.gguf import export_gguf
 from tsumiki.export.hf import export_hf
 from tsumiki.export.onnx import export_onnx
+from tsumiki.export.records import read_json, read_records
 from tsumiki.generate import load
+from tsumiki.generate.load import EVALUATION
 
 NATIVE = "tsumiki"
-CHECKPOINT_FILES = (
-    "model.safetensors",
-    "config.yaml",
-    "fingerprint.json",
-    "tokenizer.json",
-    "doctor.json",
-    "evaluation.json",
-)
-"""What a published checkpoint keeps: everything but the optimizer's state."""
+CHECKPOINT_FILES = ("model.safetensors", "config.yaml", "fingerprint.json", "tokenizer.json", EVALUATION)
+"""What is copied of a checkpoint: everything but the optimizer's state; `Records` adds the receipt."""
 
 
 def write_folder(run_dir: Path, directory: Path, *, name: str, licence: str | None) -> dict[str, str]:
@@ -52,9 +46,9 @@ def write_folder(run_dir: Path, directory: Path, *, name: str, licence: str | No
         raise UserError("Publishing needs an extra; run: pip install 'tsumiki[export]'")
     text_model = load(run_dir, device="cpu")
     checkpoint = text_model.checkpoint
-    for path in (run_dir / "manifest.json", run_dir / "metrics.jsonl", checkpoint / "evaluation.json"):
-        if not path.is_file():
-            raise UserError(f"'{path}' is missing; publish a run's directory that `tsumiki train` has evaluated.")
+    records = read_records(run_dir, checkpoint)
+    if not (checkpoint / EVALUATION).is_file():
+        raise UserError(f"'{checkpoint / EVALUATION}' is missing; publish a run that `tsumiki train` has evaluated.")
     model, tokenizer = text_model.model, text_model.tokenizer
     native = directory / NATIVE
     native.mkdir(parents=True, exist_ok=True)
@@ -75,20 +69,9 @@ def write_folder(run_dir: Path, directory: Path, *, name: str, licence: str | No
     for file in CHECKPOINT_FILES:
         if (checkpoint / file).is_file():
             shutil.copy(checkpoint / file, native)
-    evaluation = _read(checkpoint / "evaluation.json")
-    manifest = _read(run_dir / "manifest.json")
-    for session in manifest["sessions"]:
-        session.pop("command", None)  # may hold the paths of somebody's machine
-    lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if json.loads(line)["step"] <= evaluation["step"]]
-    metrics = [json.loads(line) for line in kept]
-    if not any(line["kind"] == "train" for line in metrics):
-        raise UserError(f"'{run_dir}/metrics.jsonl' tells nothing of the training; lower train.log_every.")
-    (native / "metrics.jsonl").write_text("".join(kept), encoding="utf-8")
-    (native / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    receipt = _read(native / "doctor.json") if (native / "doctor.json").is_file() else None
-    (directory / "loss.svg").write_text(loss_curve(metrics), encoding="utf-8")
-    facts = Facts(name, licence, manifest, metrics, evaluation, receipt, refused)
+    records.save(native)
+    (directory / "loss.svg").write_text(loss_curve(records.metrics), encoding="utf-8")
+    facts = Facts(name, licence, records, read_json(checkpoint / EVALUATION), refused)
     (directory / "README.md").write_text(model_card(facts), encoding="utf-8")
     return refused
 
@@ -136,7 +119,3 @@ def push_folder(directory: Path, name: str) -> str:
             "and try again."
         ) from error
     return str(address)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
