@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from tsumiki.config import dump, parse
+from tsumiki.doctor import explain, read_history
+from tsumiki.doctor.verdict import failed
 from tsumiki.errors import UserError
 from tsumiki.models import load_model
 from tsumiki.train import RunConfig, RunResult, train
 from tsumiki.train.checkpoint import sha256
 
 MakeConfig = Callable[..., RunConfig]
+
+VALUES = ("bits_per_byte", "floor", "tokens", "language")
 
 
 @pytest.fixture
@@ -78,6 +82,21 @@ def test_a_stopped_run_goes_on_without_its_origin(rotary: MakeConfig, origin: Ru
     first, second = (load_model(result.checkpoint).state_dict() for result in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert [session["start_from"] is None for session in sessions(resumed.run_dir)] == [False, True]
+
+
+def test_nobody_wonders_that_a_trained_model_is_good(
+    rotary: MakeConfig, origin: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsumiki.train.gate.ALARM_AFTER", 0)
+    monkeypatch.setattr("tsumiki.train.gate.too_good", lambda *_, **__: failed("too_good", **dict.fromkeys(VALUES, 1)))
+    for start, alarms in ((None, 2), (origin.run_dir, 0)):
+        config = rotary(start_from=start, steps=1)
+        result = train(config, tmp_path / f"from-{start is None}", skip_doctor=True, device="cpu")
+        assert len(result.evaluation["alarms"]) == alarms
+        skipped = {
+            verdict.check for verdict in explain(read_history(result.run_dir)) if verdict.code == "no_from_scratch"
+        }
+        assert skipped == (set() if start is None else {"above_floor", "normal", "balance"})
 
 
 def test_another_model_is_refused(rotary: MakeConfig, origin: RunResult, tmp_path: Path) -> None:

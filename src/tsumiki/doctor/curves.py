@@ -48,7 +48,7 @@ def finite(history: History) -> Verdict:
     return failed("not_finite", file=str(reports[-1])) if reports and not history.finished else passed()
 
 
-@check("curves", needs=("languages",))
+@check("curves", needs=("languages", "from_scratch"))
 def above_floor(history: History) -> Verdict:
     """At no evaluation is held-out text predicted better than small models can: see `too_good`.
 
@@ -64,7 +64,7 @@ def above_floor(history: History) -> Verdict:
     return passed()
 
 
-@check("curves", needs=("languages",))
+@check("curves", needs=("languages", "from_scratch"))
 def normal(history: History) -> Verdict:
     """Bits per byte of every language are those of real runs of about this size after as many tokens.
 
@@ -286,7 +286,7 @@ def overfitting(history: History) -> Verdict:
     )
 
 
-@check("curves", needs=("languages",))
+@check("curves", needs=("languages", "from_scratch"))
 def balance(history: History) -> Verdict:
     """No language is behind the others, each compared with what is normal for it.
 

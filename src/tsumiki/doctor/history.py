@@ -62,8 +62,13 @@ class History:
         """Of the evaluations, in their order."""
         return list(self.evaluations[-1]["bits_per_byte"]) if self.evaluations else []
 
+    @property
+    def from_scratch(self) -> bool:
+        """Whether it began with random weights, so that its tokens are all that the model has seen."""
+        return self.config.get("start_from") is None
+
     def can(self, question: str) -> bool:
-        """Whether there is something to ask about: `languages`, which only evaluations tell."""
+        """Whether there is something to ask about: `languages`, which only evaluations tell, or `from_scratch`."""
         return bool(getattr(self, question))
 
     def corpus(self, language: str) -> str:

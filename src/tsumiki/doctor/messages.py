@@ -386,6 +386,7 @@ SENTENCES = {
         "よくある原因：飽和した活性化やゲート、高すぎて重みを飛ばしてしまった学習率。",
     ),
     "no_languages": ("no evaluation yet", "評価はまだありません"),
+    "no_from_scratch": ("it began with trained weights", "学習済みの重みから始まっています"),
     "no_reference_curve": ("no reference run of about this size", "近い規模の参照がありません"),
     "evaluations_are_foreign": ("its evaluations are of another model", "評価が学習中のモデルのものではありません"),
     "too_short": ("the run is too short to tell", "判断するには短すぎます"),

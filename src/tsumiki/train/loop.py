@@ -62,8 +62,10 @@ class Training:
         metrics: Metrics | Unwritten,
         display: Display,
         parallel: Parallel | None = None,
+        from_scratch: bool = True,
     ) -> None:
         self.config = config
+        self.from_scratch = from_scratch  # so that the tokens seen are all that the model has ever seen
         self.model = model
         self.parallel = parallel or Replicas()
         self.world = self.parallel.world
@@ -304,7 +306,7 @@ class Training:
             "bits_per_byte": bits_per_byte,
             "bits_per_character": {language: result.bits_per_character for language, result in results.items()},
             "end_of_text_nats": {language: result.end_of_text for language, result in results.items()},
-            "alarms": alarms(bits_per_byte, tokens, before, self.evaluated),
+            "alarms": alarms(bits_per_byte if self.from_scratch else {}, tokens, before, self.evaluated),
             "samples": self.samples(model),
         }
         model.train()

@@ -139,7 +139,17 @@ def train(
             f"{config.train.precision}, with attention by {config.backend.attention}."
         )
         training = Training(
-            config.train, model, optimizer, data, progress, checkpoints, files, metrics, display, parallel
+            config.train,
+            model,
+            optimizer,
+            data,
+            progress,
+            checkpoints,
+            files,
+            metrics,
+            display,
+            parallel,
+            from_scratch=config.start_from is None,
         )
         with closing(metrics), closing(training), StopSignals() as stop:
             evaluation = training.run(stop)
