@@ -1,6 +1,7 @@
 """`tsumiki release`: a small folder that works by itself, and a card whose figures stand in the files beside it."""
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from tsumiki.export.release_card import About
 from tsumiki.train import RunConfig
 
 Command = Callable[..., Any]
+
+ROOT = Path(__file__).parents[2]
 
 SMALL = ("--samples", "6", "--max-bytes", "2000")
 ABOUT = """\
@@ -133,8 +136,14 @@ def test_refusals(refused: Command, trained: Path, about: Path, tmp_path: Path) 
     assert not (tmp_path / "new").exists()
 
 
-def test_what_is_said_about_models_that_come_with_tsumiki_can_be_read() -> None:
-    for path in (Path(__file__).parents[2] / "models").glob("*.yaml"):
-        about = load_config(path, About)
-        assert about.terms is not None
-        assert "research and education" in about.terms.en
+def test_what_a_person_says_can_be_read(tmp_path: Path) -> None:
+    for page in ROOT.glob("docs/*/release.md"):
+        (example,) = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        (tmp_path / "example.yaml").write_text(example, encoding="utf-8")
+        baseline = load_config(tmp_path / "example.yaml", About).baseline
+        assert baseline is not None
+        assert baseline.bits_per_byte == {"stories-ja": 1.5}
+    for path in ROOT.glob("models/*.yaml"):
+        terms = load_config(path, About).terms
+        assert terms is not None
+        assert "research and education" in terms.en

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tsumiki.data import SampleSource
+from tsumiki.generate import released
 
 Command = Callable[..., Any]
 Evaluated = tuple[dict[str, Any], str]
@@ -138,3 +140,54 @@ def test_mistakes(
     assert result.exit_code == 2
     assert sentence in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+QUICK = ["--samples", "6", "--max-tokens", "30", "--no-minimal-pairs", "--max-bytes", "1000", "--lang", "en"]
+
+
+@pytest.fixture
+def moved(run: Path, tmp_path: Path) -> Path:
+    """A run whose text has moved since it was trained, and whose configuration names a cache."""
+    run_dir = Path(shutil.copytree(run, tmp_path / "moved"))
+    config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    source = {"kind": "local", "language": "en", "name": "mine", "train": "train.txt", "validation": "valid.txt"}
+    config["data"] = {"sources": [{**source, "separator": "#"}], "cache": str(tmp_path / "own-cache")}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    story = "The moth came to the lamp, and the lamp was warm and the night was long, said the old moth to the young. "
+    (tmp_path / "there.txt").write_text("#".join(f"{number} {story * 3}" for number in range(9)), encoding="utf-8")
+    (tmp_path / "then.txt").write_text("#".join(f"{story * 3} {number}" for number in range(9)), encoding="utf-8")
+    return run_dir
+
+
+def test_text_that_has_moved_is_found_by_changes(moved: Path, invoke: Command, tmp_path: Path) -> None:
+    assert "There is no file 'train.txt'" in invoke("evaluate", moved, *QUICK).stderr
+    changes = [f"data.sources.0.train={tmp_path}/there.txt", f"data.sources.0.validation={tmp_path}/then.txt"]
+    result = invoke("evaluate", moved, *changes, *QUICK)
+    assert result.exit_code == 0, result.output
+    figures = json.loads((moved / "evaluation.json").read_text(encoding="utf-8"))
+    assert figures["texts"]["en"]["real"]["longest_copied"] > 5  # every story says the same
+    assert len(list((tmp_path / "own-cache").glob("packed-*"))) == 1
+
+
+def test_text_that_was_not_held_out_is_refused(moved: Path, invoke: Command, tmp_path: Path) -> None:
+    known = [{"name": "mine", "validation": {"content_sha256": "0" * 64}}]
+    (moved / "manifest.json").write_text(json.dumps({"data": {"sources": known}}), encoding="utf-8")
+    changes = [f"data.sources.0.train={tmp_path}/there.txt", f"data.sources.0.validation={tmp_path}/then.txt"]
+    result = invoke("evaluate", moved, *changes, *QUICK)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("tsumiki: The held-out text of 'mine' is not what it was in training")
+
+
+def test_a_released_model_is_read_on_the_stories_that_come_with_it(
+    run: Path, invoke: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run / "checkpoints/step-000004", tmp_path / "models/small")
+    monkeypatch.setattr(released, "FOLDER", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    result = invoke("evaluate", "small", *QUICK)
+    assert result.exit_code == 0, result.output
+    figures = json.loads(Path("exports/small/evaluation.json").read_text(encoding="utf-8"))
+    assert figures["bits_per_byte"]["sources"].keys() == {"sample-en", "sample-ja"}
+    refused = invoke("evaluate", "small", "data.cache=here")
+    assert refused.exit_code == 2
+    assert "belongs to no run that 'data.cache=here' could change" in refused.stderr
