@@ -44,6 +44,15 @@ FLOPS = Axis(
     ),
 )
 
+PARTS = {
+    "vocabulary": "語彙",
+    "positions": "位置",
+    "attention": "アテンション",
+    "feed-forward": "フィードフォワード",
+    "norms": "正規化",
+}
+"""The parts of `tsumiki.models.plan`, in Japanese."""
+
 
 def comparison_report(comparison: Comparison, summary: Mapping[str, Any], language: Language = "en") -> Report:
     """The report, in one language."""
@@ -216,7 +225,7 @@ def cost(comparison: Comparison, summary: Mapping[str, Any], ja: bool) -> Sectio
             lambda arm, figures: f"{figures['quantities']['non_embedding_params']:,}",
         ),
         *(
-            (f"  {part}", *(f"{parts[arm].get(part, 0):,}" for arm in arms))
+            (f"… {PARTS[part] if ja else part}", *(f"{parts[arm].get(part, 0):,}" for arm in arms))
             for part in dict.fromkeys(part for counts in parts.values() for part in counts)
         ),
         row("training tokens", "訓練トークン数", lambda arm, figures: f"{figures['quantities']['tokens']:,}"),

@@ -48,7 +48,7 @@ p {{ max-width: 46rem; margin: .6rem 0; }}
 table {{ border-collapse: collapse; font-size: .9rem; margin: .6rem 0; }}
 th, td {{ text-align: left; padding: .25rem 1.2rem .25rem 0; vertical-align: top; border-bottom: 1px solid var(--grid);
   overflow-wrap: break-word; }}
-th {{ color: var(--soft); font-weight: 600; overflow-wrap: normal; }}
+th {{ color: var(--soft); font-weight: 600; overflow-wrap: normal; word-break: keep-all; }}
 td:nth-child(2) {{ min-width: 9rem; }} td:nth-child(3) {{ min-width: 3rem; }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
 .figures {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; margin: .8rem 0; }}
