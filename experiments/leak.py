@@ -158,7 +158,7 @@ def read(model: LanguageModel, data: PreparedData, config: RunConfig, args: Name
     token_bytes = [len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)]
     tokens = config.train.steps * config.train.batch_size * config.train.seq_len
     rows = []
-    for source in data.validation:
+    for source in largest_by_language(data.validation):
         held_out = ValidationSet(source, seq_len=config.train.seq_len, max_bytes=config.train.evaluate_max_bytes)
         shown = bits_per_byte(model, held_out).bits_per_byte
         (written,) = by_context(
@@ -175,6 +175,11 @@ def read(model: LanguageModel, data: PreparedData, config: RunConfig, args: Name
             figures |= {f"{name}_{temperature}": value for name, value in found.items()}
         rows.append({**what, "source": source.name, "language": source.language, **figures})
     return rows
+
+
+def largest_by_language(sources: Sequence[PackedSource]) -> list[PackedSource]:
+    """Of each language the source with the most text."""
+    return list({source.language: source for source in sorted(sources, key=lambda one: one.num_bytes)}.values())
 
 
 def continuations(
