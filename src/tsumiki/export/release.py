@@ -1,11 +1,13 @@
 """A trained model as one small folder that tsumiki reads by itself: what `models/` holds, and what a reader can check.
 
-model.safetensors config.yaml fingerprint.json    the model, in bf16 or as it was trained
-tokenizer.json
-run.yaml manifest.json metrics.jsonl              how it was trained, with what, and on what
-doctor.json                                       the receipt, if the doctor was asked
-evaluation.json                                   what `tsumiki evaluate` found of these very weights
-README.md loss.svg bits.svg                       the card, see `tsumiki.export.release_card`
+    model.safetensors config.yaml fingerprint.json    the model, in bf16 or as it was trained
+    tokenizer.json
+    run.yaml manifest.json metrics.jsonl              how it was trained, with what, and on what
+    doctor.json                                       the receipt, if the doctor was asked
+    evaluation.json                                   what `tsumiki evaluate` found of these very weights
+    README.md loss.svg bits.svg                       the card and the curves
+
+What the card says is in `tsumiki.export.release_card`.
 """
 
 import hashlib
