@@ -93,6 +93,7 @@ def test_losses_of_different_tokenizers_are_not_compared(write: Write, compare: 
     small = {"model.vocab_size": 350, "tokenizer.vocab_size": 350}
     summary = summarise(compare(write(brief(large={}, small=small), seeds=[0])))
     assert "loss" not in summary["differences"]
+    assert summary["arms"]["large"]["text_bytes"] > summary["arms"]["small"]["text_bytes"] > 4 * 4 * 32, "bytes a token"
     assert "bits_per_byte.ja" in summary["differences"]
     assert "The tokenizers differ" in told(summary)
 

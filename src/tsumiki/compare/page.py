@@ -229,6 +229,7 @@ def cost(comparison: Comparison, summary: Mapping[str, Any], ja: bool) -> Sectio
             for part in dict.fromkeys(part for counts in parts.values() for part in counts)
         ),
         row("training tokens", "訓練トークン数", lambda arm, figures: f"{figures['quantities']['tokens']:,}"),
+        row("training text", "訓練の文", megabytes("text_bytes")),
         row("training FLOPs", "訓練の FLOPs", lambda arm, figures: f"{figures['quantities']['flops']:.4g}"),
         row("FLOPs a token, writing", "1 トークン書く FLOPs", lambda arm, figures: f"{figures['forward_flops']:,}"),
         row("weights, fp32", "重み（fp32）", megabytes("weight_bytes")),

@@ -144,9 +144,9 @@ def speed(summary: Mapping[str, Any], ja: bool) -> Section:
         ("デバイス", "トークン", "KV キャッシュ", *measured) if ja else ("device", "tokens", "KV cache", *measured)
     )
     note = (
-        "一つの文を書く秒数（最初のシード、fp32、コンパイルなし、学習のあとに一度測ったもの）。"
+        "一つの文を書く秒数（最初のシード、fp32、コンパイルなし、学習のあとに二度測った速いほう）。"
         if ja
-        else "Seconds for one text, in fp32 and uncompiled, measured once after the training; of each arm's first seed."
+        else "Seconds for one text, the better of two, in fp32 and uncompiled, after the training of the first seed."
     )
     return Section(
         "書く速さ" if ja else "Writing", [Paragraph(note), Table(headings, rows, numbers=(1, *range(3, len(headings))))]

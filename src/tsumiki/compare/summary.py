@@ -81,6 +81,7 @@ def describe(trained: Trained) -> dict[str, Any]:
     figures = plan(trained.arm.config.model)
     return {
         "quantities": trained.arm.quantities,
+        "text_bytes": text_bytes(histories[0]),
         "parameters": figures.total,
         "weight_bytes": figures.weight_bytes,
         "cache_bytes": figures.cache_bytes,
@@ -100,6 +101,13 @@ def describe(trained: Trained) -> dict[str, Any]:
         "measured": trained.measured,
         "runs": {str(seed): str(history.directory) for seed, history in trained.histories.items()},
     }
+
+
+def text_bytes(history: History) -> float:
+    """How much text, in UTF-8 bytes, a run read: its tokens, at the mean bytes a token of its mixture."""
+    sources = history.manifest["data"]["sources"]
+    bytes_a_token = sum(source["share"] * source["train"]["bytes"] / source["train"]["tokens"] for source in sources)
+    return history.tokens(history.step) * bytes_a_token
 
 
 def highest_memory(histories: Sequence[History]) -> int | None:
