@@ -1,6 +1,7 @@
 """Long documents out of short ones that are alike."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 
@@ -21,12 +22,15 @@ def lay_end_to_end(
     Args:
         limit: tokens in all; None for all documents.
     """
-    texts = [
+    long_enough = (
         source.document(index)[1:]
         for source in sources
         for index in range(source.num_documents)
         if source.lengths[index] > shortest
-    ][:POOL]
+    )
+    texts = list(islice(long_enough, POOL))
+    if not texts:
+        return
     counts = torch.stack([torch.from_numpy(text).bincount(minlength=tokenizer.vocab_size) for text in texts]).float()
     rare = torch.log(len(texts) / (counts > 0).sum(dim=0).clamp(min=1))
     vectors = torch.nn.functional.normalize(counts.log1p() * rare, dim=1)

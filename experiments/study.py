@@ -160,8 +160,8 @@ def speaker(language: Language) -> Say:
 
 
 def signed(found: Mapping[str, Any]) -> str:
-    """A difference with its interval: "+0.012 [-0.003, +0.027]"."""
-    return f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+    """A difference with its interval: "+0.0120 [-0.0030, +0.0270]"."""
+    return f"{found['mean']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
 
 
 def outcome(found: Mapping[str, Any], say: Say, *, less_is_better: bool = True) -> str:
