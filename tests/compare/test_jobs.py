@@ -60,12 +60,10 @@ def test_two_at_a_time_train_what_each_would_alone_and_those_that_fail_stop_nobo
     runaway = replace(
         config, train=replace(config.train, optimizer=replace(config.train.optimizer, learning_rate=1e30))
     )
-    configs = {
-        "bad": runaway,
-        "a": config,
-        "b": replace(config, train=replace(config.train, seed=1)),
-    }
-    jobs = [Job(config, tmp_path / "beside" / name, skip_doctor=True) for name, config in configs.items()]
+    jobs = [
+        Job(runaway, tmp_path / "beside/bad", skip_doctor=True),
+        Job(config, tmp_path / "beside/a", skip_doctor=True),
+    ]
     (tmp_path / "file").write_bytes(b"")
     dead = Job(config, tmp_path / "file/no-directory", skip_doctor=True)
     failed = train_all([*jobs, dead], workers=2, device="cpu", display=silent())
@@ -76,8 +74,7 @@ def test_two_at_a_time_train_what_each_would_alone_and_those_that_fail_stop_nobo
 
     alone = [replace(job, run_dir=tmp_path / "alone" / job.run_dir.name) for job in jobs]
     assert list(train_all(alone, workers=1, device="cpu", display=silent())) == [tmp_path / "alone/bad"]
-    for name in ("a", "b"):
-        assert result_of(tmp_path / "beside" / name) == result_of(tmp_path / "alone" / name)
+    assert result_of(tmp_path / "beside/a") == result_of(tmp_path / "alone/a")
 
     before = (tmp_path / "beside/a" / METRICS).stat().st_mtime_ns
     assert train_all(jobs[1:], workers=2, device="cpu", display=silent()) == {}
