@@ -90,6 +90,7 @@ def test_the_card_says_what_the_files_say(released: Path) -> None:
     assert yaml.safe_load(text.split("---\n")[1])["license"] == "mit"
     assert english.count("\n## ") == japanese.count("\n## ") == 6
     figures = read(released / "evaluation.json")
+    assert figures["checkpoint"]["path"] == "tiny-en-ja"
     for name, row in figures["bits_per_byte"]["sources"].items():
         assert text.count(f"| {name} | {row['bits_per_byte']:.3f} | {row['bits_per_character']:.3f} | ") == 2
     generated = figures["texts"]["en"]["generated"]

@@ -52,6 +52,7 @@ def release(
         config = EvaluationConfig(max_bytes=max_bytes or None, samples=samples, minimal_pairs=minimal_pairs)
         figures, _ = evaluate(model, text.packed(model.tokenizer), text.training, config, progress=show)
         show("")
+        figures["checkpoint"]["path"] = output.name  # and not where it lay on this machine
         save(figures, output / EVALUATION)
         render(figures, console())
     if evaluation is not None:
