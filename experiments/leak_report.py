@@ -157,14 +157,15 @@ def method(study: Row, say: Say) -> Section:
             "Both models are the same in everything but the mask: weights at the start, text and its order. Without it "
             "each token sees all of its document. As the authors did, a text is written by reading all of it at each "
             'token and letting its last position predict; bits per byte "as in writing" are measured in the same way, '
-            f"a token at a time, with {given['read']} tokens before it. Only at the ends of texts did the model "
-            "without a mask have anything to predict: everywhere else the answer stood in front of it. The end of text "
-            "is never written, so that texts have one length.",
+            f"a token at a time, with {given['read']} tokens before it. Only at the ends of rows and documents did the "
+            "model without a mask have anything to predict, and at a document's end that is its end: everywhere else "
+            "the answer stood in front of it. The end of text is never written, so that texts have one length.",
             "二つのモデルは、初めの重みも、文とその順番も、マスクのほかはすべて同じです。マスクがないと、"
             "どのトークンにも同じ文書のすべてが見えます。文は著者たちと同じように、一トークンごとに全体を読み、"
             "最後の位置で予測して書きます。「文を書くとき」のビット／バイトも、"
             f"前に {given['read']} トークンを置いて、一トークンずつ同じように測ります。"
-            "マスクのないモデルが予測を学べたのは、文の終わりだけです。ほかの位置では答えが見えています。"
+            "マスクのないモデルが予測を学べたのは、行の終わりと文書の終わり（答えは「終わり」）だけです。"
+            "ほかの位置では答えが見えています。"
             "文の長さをそろえるため、文書の終わりは書かせません。",
         ),
         say("The answer holds for this size, these tokens, this text.", "この大きさ、この量、この文での答えです。"),
