@@ -17,7 +17,8 @@ class Records:
     """A run's files, as far as they concern one of its checkpoints.
 
     Args:
-        manifest: the run's, without the command lines, which may hold the paths of somebody's machine.
+        manifest: the run's, without what may tell the paths of somebody's machine: its command lines, and where its
+            tokenizer lay.
         metrics: the run's, as far as the checkpoint was trained.
         receipt: the doctor's; None if it was skipped.
     """
@@ -52,6 +53,9 @@ def read_records(run_dir: Path, checkpoint: Path) -> Records:
     manifest = read_json(run_dir / MANIFEST)
     for session in manifest["sessions"]:
         session.pop("command", None)
+    tokenizer = manifest["data"]["tokenizer"]["config"]
+    if "path" in tokenizer:
+        tokenizer["path"] = Path(tokenizer["path"]).name
     lines = map(json.loads, (run_dir / METRICS).read_text(encoding="utf-8").splitlines())
     metrics = [line for line in lines if line["step"] <= step_of(checkpoint)]
     if not any(line["kind"] == "train" for line in metrics):
