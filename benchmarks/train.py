@@ -188,7 +188,9 @@ class RandomSource(PackedSource):
         return str(index)
 
 
-def tsumiki(shape: Shape, setting: Setting, family: str, optimizer: str, *, documents: bool) -> Contender:
+def tsumiki(
+    shape: Shape, setting: Setting, family: str, optimizer: str, *, documents: bool, activation_memory: float = 1.0
+) -> Contender:
     """Ours: a `Training` without a run directory, evaluations and metrics."""
     held = ExitStack()
     steps = 10**9  # evaluations and lines of metrics are far away
@@ -201,6 +203,7 @@ def tsumiki(shape: Shape, setting: Setting, family: str, optimizer: str, *, docu
             "schedule": {"kind": "wsd", "warmup_steps": 1, "cooldown_fraction": 0.0},
             "precision": setting.precision,
             "compile": setting.compile,
+            "activation_memory": activation_memory,
             "seed": setting.seed,
             "log_every": steps,
             "evaluate_every": steps,
@@ -229,7 +232,8 @@ def tsumiki(shape: Shape, setting: Setting, family: str, optimizer: str, *, docu
     )
     held.enter_context(closing(training))
     return Contender(
-        name=f"tsumiki {family}, {optimizer}, {'with' if documents else 'without'} document mask",
+        name=f"tsumiki {family}, {optimizer}, {'with' if documents else 'without'} document mask"
+        + (f", {activation_memory:.0%} of activations" if activation_memory < 1 else ""),
         step=training.update,
         finish=training.settle,
         parameters=count(model, "position."),
@@ -475,14 +479,15 @@ def table(speeds: Mapping[str, Speed]) -> None:
 def throughput(arguments: argparse.Namespace, shape: Shape, setting: Setting) -> None:
     """Ours in every wanted way, and the peers, in turns."""
 
-    def ours(family: str, optimizer: str, documents: str) -> Callable[[], Contender]:
-        return lambda: tsumiki(shape, setting, family, optimizer, documents=documents == "with")
+    def ours(family: str, optimizer: str, documents: str, kept: float) -> Callable[[], Contender]:
+        return lambda: tsumiki(shape, setting, family, optimizer, documents=documents == "with", activation_memory=kept)
 
     builders = [
-        ours(family, optimizer, documents)
+        ours(family, optimizer, documents, kept)
         for family in arguments.family
         for optimizer in arguments.optimizer
         for documents in arguments.documents
+        for kept in arguments.activation_memory
     ]
     peers: dict[str, Any] = {}
     for wanted in arguments.peer:
@@ -668,6 +673,12 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--family", type=names("gpt_oss", "gpt2"), default=["gpt_oss", "gpt2"])
     parser.add_argument("--documents", type=names("without", "with"), default=["without"], help="the document mask")
     parser.add_argument("--optimizer", type=names(*OPTIMIZERS), default=["fused_adamw"])
+    parser.add_argument(
+        "--activation-memory",
+        type=lambda text: [float(share) for share in text.split(",")],
+        default=[1.0],
+        help="train.activation_memory, such as 1,0.8",
+    )
     parser.add_argument("--peer", action="append", default=[], help="nanogpt=DIR or transformers; several times")
     parser.add_argument("--grow", nargs="?", const=",".join(AXES), help="axes, such as batch or batch=1:16")
     parser.add_argument("--time-to", nargs=2, metavar=("TARGETS", "CONFIG"), help="en=1.067,ja=1.277 and a preset")

@@ -1,5 +1,6 @@
 """Out of memory: found out before, or said with the way out. A GPU that is too small is played by the model."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from tsumiki.config import load
 from tsumiki.errors import UserError
+from tsumiki.models import build_model
 from tsumiki.models.language_model import LanguageModel
 from tsumiki.train import RunConfig, RunResult, train
-from tsumiki.train.memory import fits, micro_batch_sizes
+from tsumiki.train.memory import compiled_loss, fits, functorch, micro_batch_sizes
 
 Run = Callable[..., RunResult]
 
@@ -86,3 +88,44 @@ def test_and_goes_on_with_it(run: Run, room: Callable[[int], None]) -> None:
     with pytest.raises(UserError, match="2 fit"):
         run()
     assert run(resume=True, micro_batch_size=2).checkpoint.is_dir()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_activation_memory_is_what_the_compiler_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """The compiler decides what to keep; what it keeps changes no loss."""
+    told = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        told.append(functorch.activation_memory_budget)
+        return graph.forward
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    run("compiled", steps=2, model={"dropout": 0.0}, compile=True, activation_memory=share)
+    assert set(told) == {share}
+    assert functorch.activation_memory_budget == 1.0
+
+
+def test_less_activation_memory_keeps_less_and_gives_the_same_gradients(make_config: Callable[..., RunConfig]) -> None:
+    """With the compiler's own partition of forward and backward pass, and without its slow code generation."""
+    kept, gradients = [], []
+    for share in (1.0, 0.4):
+        config = make_config(compile=True, activation_memory=share, model={"dropout": 0.0})
+        model = build_model(config.model, seed=0).train()
+        ids = torch.arange(4 * 23).reshape(4, 23) % 50
+        saved: dict[int, int] = {}
+
+        def keep(tensor: Tensor, saved: dict[int, int] = saved) -> Tensor:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        torch.compiler.reset()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            nats, _ = compiled_loss(model, config.train)(ids, ids)
+        nats.backward()
+        kept.append(sum(saved.values()))
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    assert kept[1] < 0.9 * kept[0]
+    torch.testing.assert_close(gradients[1], gradients[0])

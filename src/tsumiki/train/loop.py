@@ -36,7 +36,7 @@ from tsumiki.train.display import Display
 from tsumiki.train.distributed import Parallel, Replicas, Shards
 from tsumiki.train.experts import collapse_warnings, load_figures, step_load
 from tsumiki.train.gate import alarms, moment
-from tsumiki.train.memory import SMALLER, fits, largest_micro_batch, micro_batch_sizes, peak_memory
+from tsumiki.train.memory import SMALLER, compiled_loss, fits, largest_micro_batch, micro_batch_sizes, peak_memory
 from tsumiki.train.metrics import Metrics, Unwritten
 from tsumiki.train.optimizer import Optimizer, clip_gradients
 from tsumiki.train.precision import autocast
@@ -70,7 +70,7 @@ class Training:
         self.parallel = parallel or Replicas()
         self.world = self.parallel.world
         self.device = model.unembedding.device
-        self.loss = torch.compile(model.loss) if config.compile else model.loss
+        self.loss = compiled_loss(model, config) if config.compile else model.loss
         self.compute = self.compute_step
         if self.can_be_captured():
             self.compute = Captured(self.compute_step, reads=lambda: (*model.parameters(), *model.buffers()))

@@ -3,12 +3,17 @@
 import functools
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
+import torch._functorch.config
+from torch import Tensor
 
 from tsumiki.models import LanguageModel
 from tsumiki.train.config import TrainConfig
 from tsumiki.train.precision import autocast
+
+functorch: Any = torch._functorch.config  # pyright: ignore[reportPrivateImportUsage]
 
 SMALLER = "choose a smaller model, or a shorter train.seq_len."
 
@@ -38,6 +43,18 @@ def fits(compute: Callable[[], object]) -> bool:
         return True
     torch.cuda.empty_cache()
     return False
+
+
+def compiled_loss(model: LanguageModel, config: TrainConfig) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The model's loss, compiled, with as much kept for the backward pass as `activation_memory` allows."""
+    compiled = torch.compile(model.loss)
+
+    def loss(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        # It compiles when it is called, and then again for every new bound of the documents.
+        with functorch.patch(activation_memory_budget=config.activation_memory):
+            return compiled(*arguments, **options)
+
+    return loss
 
 
 def micro_batch_sizes(rows: int) -> list[int]:
@@ -73,7 +90,7 @@ def try_gradient(model: LanguageModel, config: TrainConfig, rows: int, *, batch_
     """
     if config.compile:
         torch.compiler.reset()  # as if there had been no other size: the second one would be compiled for any size
-    loss = torch.compile(model.loss) if config.compile else model.loss
+    loss = compiled_loss(model, config) if config.compile else model.loss
     device = model.unembedding.device
     moments = [torch.empty_like(parameter) for parameter in model.parameters() for _ in range(2)]
     batch = torch.zeros((3, batch_size, config.seq_len), dtype=torch.int64, device=device)

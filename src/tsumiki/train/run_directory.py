@@ -28,6 +28,7 @@ CHANGEABLE = re.compile(
     r"(backend"
     r"|data\.cache"
     r"|data\.sources\.\d+\.licence"
+    r"|train\.activation_memory"
     r"|train\.checkpoint_every"
     r"|train\.compile"
     r"|train\.evaluate_every"
