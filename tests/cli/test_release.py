@@ -91,6 +91,7 @@ def test_the_card_says_what_the_files_say(released: Path) -> None:
     assert english.count("\n## ") == japanese.count("\n## ") == 6
     figures = read(released / "evaluation.json")
     assert figures["checkpoint"]["path"] == "tiny-en-ja"
+    assert {language: len(texts) for language, texts in figures["samples"].items()} == {"en": 5, "ja": 5}
     for name, row in figures["bits_per_byte"]["sources"].items():
         assert text.count(f"| {name} | {row['bits_per_byte']:.3f} | {row['bits_per_character']:.3f} | ") == 2
     generated = figures["texts"]["en"]["generated"]

@@ -123,7 +123,7 @@ def texts(checkpoint: Path, *, data: str | None, field: str = "text", changes: S
     Raises:
         UserError: no held-out text is known, or a file cannot be read.
     """
-    from tsumiki.data import SOURCES, SampleSource
+    from tsumiki.data import SOURCES
     from tsumiki.data.cache import Cache
     from tsumiki.generate.released import is_released
 
@@ -135,9 +135,16 @@ def texts(checkpoint: Path, *, data: str | None, field: str = "text", changes: S
     if training:
         return Texts([(source, "validation") for source in training], training, cache, hashes_of(checkpoint))
     if is_released(checkpoint):
-        samples = [SampleSource(SampleSource.Config(language=language)) for language in ("en", "ja")]
-        return Texts([(source, "validation") for source in samples], [], cache, {})
+        return sample_stories(cache)
     raise UserError(f"'{checkpoint}' does not say what text it was trained on; name some with --data en=FILE.")
+
+
+def sample_stories(cache: "Cache") -> Texts:
+    """The held-out stories that come with tsumiki."""
+    from tsumiki.data import SampleSource
+
+    sources = [SampleSource(SampleSource.Config(language=language)) for language in ("en", "ja")]
+    return Texts([(source, "validation") for source in sources], [], cache, {})
 
 
 def data_of(checkpoint: Path, changes: Sequence[str]) -> "DataConfig | None":

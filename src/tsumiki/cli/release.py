@@ -1,6 +1,7 @@
 """`tsumiki release`: a trained run as one small folder, with its figures and a card."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,14 +32,14 @@ def release(
     device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPU if there is one.")] = None,
 ) -> None:
     """Write a trained run as one small folder: weights, what they were made of, their evaluation, and a card."""
-    from tsumiki.cli.evaluate import texts
+    from tsumiki.cli.evaluate import sample_stories, texts
     from tsumiki.cli.exchange import check_is_new
     from tsumiki.config import load as load_config
-    from tsumiki.evaluate.evaluation import EvaluationConfig, evaluate, save
+    from tsumiki.evaluate.evaluation import EvaluationConfig, evaluate, save, write_texts
     from tsumiki.evaluate.terminal import render
     from tsumiki.export.records import read_json
     from tsumiki.export.release import EVALUATION, check_evaluation, write_card, write_model
-    from tsumiki.export.release_card import About
+    from tsumiki.export.release_card import NUM_SAMPLES, About
     from tsumiki.generate import load
     from tsumiki.generate.load import find_checkpoint
 
@@ -51,8 +52,15 @@ def release(
         model = load(output, device=device)
         config = EvaluationConfig(max_bytes=max_bytes or None, samples=samples, minimal_pairs=minimal_pairs)
         figures, _ = evaluate(model, text.packed(model.tokenizer), text.training, config, progress=show)
-        show("")
         figures["checkpoint"]["path"] = output.name  # and not where it lay on this machine
+        # The evaluation's own texts stand beside real ones, which may not be ours to publish; these begin with stories
+        # that everyone has.
+        stories, few = sample_stories(text.cache).packed(model.tokenizer), EvaluationConfig(samples=NUM_SAMPLES)
+        figures["samples"] = {
+            language: [asdict(sample) for sample in write_texts(model, stories, language, few, show)]
+            for language in figures["texts"]
+        }
+        show("")
         save(figures, output / EVALUATION)
         render(figures, console())
     if evaluation is not None:

@@ -286,7 +286,7 @@ def _figure(metric: str, value: float | None) -> str:
 
 
 def _samples(facts: Facts, say: Say) -> list[str]:
-    """The first texts of the evaluation in each language: nobody has chosen them."""
+    """Texts in each language: nobody has chosen them."""
     drawn = {language: samples[:NUM_SAMPLES] for language, samples in facts.figures["samples"].items()}
     lines = [
         f"{one_line(sample['opening'])} >>> {one_line(sample['text'])}\n"
@@ -295,10 +295,11 @@ def _samples(facts: Facts, say: Say) -> list[str]:
     ]
     return [
         say(
-            f"The first {NUM_SAMPLES} texts of the evaluation in each language, neither chosen nor edited. What stands "
-            "before >>> was given.\n",
-            f"評価で書いた文の、各言語の最初の {NUM_SAMPLES} つです。選んだり直したりはしていません。"
-            ">>> の前が書き出しです。\n",
+            f"After the openings of {NUM_SAMPLES} held-out stories in each language, of those that come with tsumiki, "
+            "at temperature 1; neither chosen nor edited. What stands before >>> was given.\n",
+            "tsumiki に付属するおはなしのうち、学習に使っていないものの書き出しに続けた文です。"
+            f"各言語 {NUM_SAMPLES} つずつ、"
+            "温度 1 で、選んだり直したりはしていません。>>> の前が書き出しです。\n",
         ),
         code("text", "\n".join(lines).rstrip("\n")),
     ]
