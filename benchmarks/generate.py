@@ -15,7 +15,6 @@ the captured (on a GPU) or compiled steps write the same greedy tokens as eager 
 
 import argparse
 import json
-import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -47,6 +46,7 @@ from tsumiki.generate.quantise import quantised
 from tsumiki.models import GPTOSS, build_model
 from tsumiki.nn.attention import GroupedQueryAttention
 from tsumiki.nn.feed_forward import SwiGLUFeedForward
+from tsumiki.train.manifest import device_name
 
 CONTEXT = 4608
 SHAPES = {
@@ -105,12 +105,11 @@ class Bench:
         self.write(name, {"bound_tokens_per_second": limit, "speeds": figures})
 
     def write(self, name: str, figures: Mapping[str, Any]) -> None:
-        gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
         facts = {
             "section": name,
             "shape": self.shape,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "device": gpu or platform.processor() or platform.machine(),
+            "device": device_name(self.device),
             "threads": torch.get_num_threads(),
             "dtype": str(self.dtype).removeprefix("torch."),
             "repeats": self.repeats,

@@ -1,5 +1,6 @@
 """Other tools on the same weights, where they are installed."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -123,6 +124,8 @@ def with_onnxruntime(model: LanguageModel, directory: Path, *, threads: int) -> 
     """
     import onnxruntime
 
+    # The exporter warns that it does without torchvision, which no language model needs.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     export_onnx(model, directory / "model.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
