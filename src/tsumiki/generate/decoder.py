@@ -126,7 +126,8 @@ class Decoder:
                     self._steps(needs)
                 torch.cuda.current_stream().wait_stream(stream)
                 graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, pool=self._pool):
+                # Other threads may go on using the device.
+                with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                     self._steps(needs)
             self._graphs[num_slots, needs] = graph
         return self._graphs[num_slots, needs]
