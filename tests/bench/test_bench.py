@@ -8,9 +8,17 @@ import torch
 
 from tsumiki.bench import grid, peers
 from tsumiki.bench.bound import arithmetic, bandwidth, bound, cache_bytes, weight_bytes, what_binds
-from tsumiki.bench.ours import with_engine, without_cache
+from tsumiki.bench.ours import (
+    TURN,
+    allocated,
+    turns_with_cache,
+    turns_without_cache,
+    with_engine,
+    without_cache,
+)
 from tsumiki.bench.speed import compare
 from tsumiki.generate.batch import Engine
+from tsumiki.generate.cache import SPARE
 from tsumiki.generate.quantise import quantised
 from tsumiki.models import GPTOSS, LanguageModel, build_model
 from tsumiki.nn.attention import GroupedQueryAttention
@@ -83,6 +91,22 @@ def test_all_writers_write_the_same(tmp_path: Path) -> None:
     speeds = compare(writers, PROMPTS, 7, repeats=1)
     assert len({tuple(speed.tokens) for speed in speeds.values()}) == 1
     assert all(len(speed.tokens) == 7 for speed in speeds.values())
+
+
+def test_turns_at_the_end_of_a_text() -> None:
+    each = model()
+    engine = Engine(each)
+    for _ in range(2):  # the second prompt finds the row free
+        assert len(list(turns_with_cache(engine, [3, 1, 4], 2))) == 2
+        assert engine.num_busy == 0
+    turns = turns_without_cache(each.hidden_states, each, [3, 1, 4])
+    assert all(next(turns) > 0 for _ in range(3))
+    assert len(PROMPTS[0]) + 2 * TURN < each.config.max_seq_len
+
+
+def test_the_memory_of_a_cache_is_what_was_counted_and_a_few_slots() -> None:
+    each = model(window=5)
+    assert allocated(each, 20) == cache_bytes(each, 20, 4) + SPARE * cache_bytes(each, 1, 4)
 
 
 def test_the_grid_is_written_as_figures_and_as_a_picture(tmp_path: Path) -> None:
