@@ -1,12 +1,14 @@
 """A training step as one CUDA graph: recorded once, then replayed in one launch."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 
 import torch
 from torch import Tensor
 
 WARM_UP = 2
-"""Steps that are computed one by one before one is recorded, so that kernels are chosen and buffers exist."""
+"""Calls with a key that are computed one by one before one is recorded, so that everything is compiled, kernels are
+chosen and buffers exist. A recording must not compile."""
 
 
 class Captured:
@@ -22,7 +24,7 @@ class Captured:
     `model.to(device)` made the frequencies of RoPE anew, and the model trained on with whatever lay in their place.) So
     the addresses are compared at every call, and if one has changed, there is a new recording.
 
-    Nothing is computed twice: the first `WARM_UP` calls run as usual, the next one is recorded and replayed.
+    Nothing is computed twice: the first `WARM_UP` calls with a key run as usual, the next is recorded and replayed.
 
     Args:
         function: a key and tensors, all on one CUDA device -> a tensor that holds its results.
@@ -32,7 +34,7 @@ class Captured:
     def __init__(self, function: Callable[..., Tensor], *, reads: Callable[[], Iterable[Tensor]]) -> None:
         self.function = function
         self.reads = reads
-        self.calls = 0
+        self._calls: Counter[Hashable] = Counter()
         self._addresses: tuple[int, ...] = ()
         self._recordings: dict[Hashable, tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], Tensor]] = {}
 
@@ -44,8 +46,8 @@ class Captured:
             arguments: what the function gets after the key, of the same shapes for the same key. A number reaches it as
                 a tensor on the device, where a recording can find another one the next time.
         """
-        self.calls += 1
-        if self.calls <= WARM_UP:
+        self._calls[key] += 1
+        if self._calls[key] <= WARM_UP:
             return self.function(key, *map(_place, arguments))
         addresses = tuple(tensor.data_ptr() for tensor in self.reads())
         if addresses != self._addresses:
