@@ -58,18 +58,18 @@ def parse(words: list[str]) -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture
 def user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of somebody who has followed the page so far: `mine.yaml`, some stories, and a run (untrained)."""
+    """The directory of somebody who has followed the page so far: `mine.yaml`, and models (untrained)."""
     monkeypatch.chdir(tmp_path)
     configurations = [block for language, block in blocks(README) if language == "yaml"]
     assert len(configurations) == 1
     Path("mine.yaml").write_text(configurations[0], encoding="utf-8")
     stories = list(SampleSource(SampleSource.Config(language="ja")).documents("train"))[:40]
     tokenizer = train_tokenizer(stories, vocab_size=300, train_bytes=20_000)
-    checkpoint = Path("runs/demo/checkpoints/step-000001")
-    checkpoint.mkdir(parents=True)
     model = build_model(load("gpt-oss-1m", RunConfig, [f"model.vocab_size={tokenizer.vocab_size}"]).model)
-    save_model(model, checkpoint)
-    tokenizer.save(checkpoint / "tokenizer.json")
+    for place in (Path("runs/demo/checkpoints/step-000001"), Path("exports/mine-1m")):
+        place.mkdir(parents=True)
+        save_model(model, place)
+        tokenizer.save(place / "tokenizer.json")
     return tmp_path
 
 
