@@ -9,8 +9,9 @@ Each section writes its JSON as soon as it is measured:
 * `curve`: with and without cache, compiled and eager, after 64, 256, 1,024 and 4,096 tokens.
 
 Shares are of the bound of the weights in bf16 on a GPU and in fp32 on a CPU, so that narrower weights may pass 100 %.
-Weights are random: speed does not depend on them. Figures are medians of five, taken in turns after a warm-up. Whether
-the captured (on a GPU) or compiled steps write the same greedy tokens as eager ones is part of the output.
+Weights are random: speed does not depend on them. Figures are medians of five, taken in turns after a warm-up, or of
+fewer where a tool has taken its `--seconds` before; `turns` in the JSON says how many. Whether all write the same
+greedy tokens is part of the output.
 """
 
 import argparse
@@ -74,11 +75,12 @@ PEERS = ("torch", "transformers", "onnxruntime", "llama_cpp_python")
 class Bench:
     """A model on a device, and what all sections share."""
 
-    def __init__(self, shape: str, device: torch.device, out: Path, repeats: int) -> None:
+    def __init__(self, shape: str, device: torch.device, out: Path, repeats: int, seconds: float) -> None:
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.model = build_model(SHAPES[shape], device=device, dtype=self.dtype).eval().requires_grad_(False)
         self.fast: Mode = "captured" if device.type == "cuda" else "compiled"
-        self.device, self.shape, self.out, self.repeats = device, shape, out, repeats
+        self.device, self.shape, self.out = device, shape, out
+        self.repeats, self.seconds = repeats, seconds
         self.bandwidth = bandwidth(device)
         self.engine = Engine(self.model, mode=self.fast)
         out.mkdir(parents=True, exist_ok=True)
@@ -90,7 +92,7 @@ class Bench:
     def section(self, name: str, writers: Mapping[str, Write], rows: int, length: int, new_tokens: int) -> None:
         """Measure, print, and write what was measured."""
         start = perf_counter()
-        speeds = compare(writers, self.prompts(rows, length), new_tokens, repeats=self.repeats)
+        speeds = compare(writers, self.prompts(rows, length), new_tokens, repeats=self.repeats, seconds=self.seconds)
         limit = bound(self.model, rows=rows, context=length + new_tokens // 2, bytes_per_second=self.bandwidth)
         reference = next(iter(speeds.values()))
         print(f"\n{name}: {rows} rows, {length} + {new_tokens} tokens, {perf_counter() - start:.0f} s to measure")
@@ -122,10 +124,7 @@ class Bench:
         path.write_text(json.dumps({**facts, **figures}, indent=2) + "\n", encoding="utf-8")
 
     def batch1(self) -> None:
-        writers = {
-            f"tsumiki {self.fast}": with_engine(self.engine),
-            "tsumiki eager": with_engine(Engine(self.model)),
-        }
+        writers = {f"tsumiki {self.fast}": with_engine(self.engine)}
         if installed("transformers"):
             theirs = transformers_model(self.model, self.dtype)
             writers["transformers dynamic"] = with_transformers(theirs, static=False)
@@ -142,6 +141,7 @@ class Bench:
     def on_cpu(self, directory: Path) -> dict[str, Write]:
         threads = torch.get_num_threads()
         peers: dict[str, Write] = {
+            "tsumiki eager": with_engine(Engine(self.model)),
             "tsumiki compiled, bf16": with_engine(Engine(quantised(self.model, "bf16"), mode=self.fast)),
             "tsumiki compiled, int8": with_engine(Engine(quantised(self.model, "int8"), mode=self.fast)),
         }
@@ -205,8 +205,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a directory for the JSON files")
     parser.add_argument("--sections", default="batch1,batch64,curve", help="which to run, in this order")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8, help="after which a tool takes no further turn")
     arguments = parser.parse_args()
-    bench = Bench(arguments.shape, torch.device(arguments.device), arguments.out, arguments.repeats)
+    bench = Bench(arguments.shape, torch.device(arguments.device), arguments.out, arguments.repeats, arguments.seconds)
     print(f"{arguments.shape} on {arguments.device}: {bench.bandwidth / 1e9:,.0f} GB/s read", flush=True)
     sections: dict[str, Any] = {"batch1": bench.batch1, "batch64": bench.batch64, "curve": bench.curve}
     for name in arguments.sections.split(","):

@@ -16,7 +16,7 @@ from tsumiki.bench.ours import (
     with_engine,
     without_cache,
 )
-from tsumiki.bench.speed import compare
+from tsumiki.bench.speed import Timed, compare
 from tsumiki.generate.batch import Engine
 from tsumiki.generate.cache import SPARE
 from tsumiki.generate.quantise import quantised
@@ -68,7 +68,7 @@ def test_cached_bytes_and_the_bound_by_hand() -> None:
 
 
 def test_what_binds_is_said_in_a_sentence() -> None:
-    assert what_binds(0.010, 0.001, 0.002).startswith("Launches bind: memory needs 1.00 ms of 10.00 ms a step")
+    assert what_binds(0.010, 0.001, 0.002).startswith("Small functions bind: memory needs 1.00 ms of 10.00 ms")
     assert what_binds(0.010, 0.008, 0.002).startswith("Memory binds")
     assert what_binds(0.010, 0.002, 0.008).startswith("Arithmetic binds")
 
@@ -91,6 +91,12 @@ def test_all_writers_write_the_same(tmp_path: Path) -> None:
     speeds = compare(writers, PROMPTS, 7, repeats=1)
     assert len({tuple(speed.tokens) for speed in speeds.values()}) == 1
     assert all(len(speed.tokens) == 7 for speed in speeds.values())
+
+
+def test_a_slow_writer_takes_fewer_turns() -> None:
+    slow, quick = (lambda prompts, number, each=each: Timed([[1] * number], 0.0, each) for each in (3.0, 0.5))
+    speeds = compare({"slow": slow, "quick": quick}, PROMPTS, 7, repeats=5, seconds=5)
+    assert [(speed.turns, speed.tokens_per_second) for speed in speeds.values()] == [(2, 2.0), (5, 12.0)]
 
 
 def test_turns_at_the_end_of_a_text() -> None:

@@ -69,7 +69,7 @@ def what_binds(seconds: float, memory_seconds: float, arithmetic_seconds: float)
     needed = f"memory needs {memory_seconds * 1e3:.2f} ms of {seconds * 1e3:.2f} ms a step, arithmetic "
     needed += f"{arithmetic_seconds * 1e3:.2f} ms"
     if max(memory_seconds, arithmetic_seconds) < seconds / 2:
-        return f"Launches bind: {needed}; the rest is spent on starting one small function after another."
+        return f"Small functions bind: {needed}; the rest is spent on starting them and waiting for one after another."
     if memory_seconds >= arithmetic_seconds:
         return f"Memory binds: {needed}; fewer bytes (bf16, int8) would be faster, and more rows cost little."
     return f"Arithmetic binds: {needed}; fewer parameters or rows would be faster."

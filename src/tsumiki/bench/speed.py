@@ -1,5 +1,6 @@
 """Timing writers of text. All writers of a comparison take turns, so that a busy machine is busy for all."""
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Speed:
     """Medians of one writer.
 
     Attributes:
+        turns: how often it was measured.
         prefill_seconds: from the prompts to the first token of each.
         decode_seconds: for all further tokens.
         tokens_per_second: decoded, of all rows together.
@@ -38,6 +40,7 @@ class Speed:
     rows: int
     prompt_tokens: int
     new_tokens: int
+    turns: int
     prefill_seconds: float
     decode_seconds: float
     tokens_per_second: float
@@ -45,14 +48,23 @@ class Speed:
 
 
 def compare(
-    writers: Mapping[str, Write], prompts: Sequence[Sequence[int]], new_tokens: int, *, repeats: int = 5
+    writers: Mapping[str, Write],
+    prompts: Sequence[Sequence[int]],
+    new_tokens: int,
+    *,
+    repeats: int = 5,
+    seconds: float = math.inf,
 ) -> dict[str, Speed]:
-    """Measure writers on the same prompts, in turns, after one round that is not counted."""
+    """Measure writers on the same prompts, in turns, after one round that is not counted.
+
+    Each has `repeats` turns, or fewer if it has taken `seconds` before: a slow one must not take all the time.
+    """
     texts = {name: write(prompts, new_tokens).texts for name, write in writers.items()}
     timed: dict[str, list[Timed]] = {name: [] for name in writers}
     for _ in range(repeats):
         for name, write in writers.items():
-            timed[name].append(write(prompts, new_tokens))
+            if sum(each.prefill_seconds + each.decode_seconds for each in timed[name]) < seconds:
+                timed[name].append(write(prompts, new_tokens))
     speeds = {}
     for name, rounds in timed.items():
         decode_seconds = statistics.median(each.decode_seconds for each in rounds)
@@ -60,6 +72,7 @@ def compare(
             rows=len(prompts),
             prompt_tokens=len(prompts[0]),
             new_tokens=new_tokens,
+            turns=len(rounds),
             prefill_seconds=statistics.median(each.prefill_seconds for each in rounds),
             decode_seconds=decode_seconds,
             tokens_per_second=len(prompts) * (new_tokens - 1) / decode_seconds,

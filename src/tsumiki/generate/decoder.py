@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -56,10 +56,7 @@ class Decoder:
         follow: Int[Tensor, "9 V"],
     ) -> None:
         device = model.unembedding.device
-        if mode == "captured" and device.type != "cuda":
-            raise UserError(
-                f"Only a CUDA device can replay captured steps, but the model is on {device}; use compiled."
-            )
+        self._recorder = Recorder(device) if mode == "captured" else None
         if mode != "eager":
             check_compiler()
             # Every engine compiles the same function for memory of its own; PyTorch gives up after eight by default.
@@ -74,8 +71,7 @@ class Decoder:
         self.log_probabilities = torch.zeros(self.block, num_rows, device=device)
         self._step = self.step if mode == "eager" else torch.compile(self.step, fullgraph=True)
         self._slots: dict[int, Tensor] = {}
-        self._graphs: dict[tuple[int, Needs], torch.cuda.CUDAGraph] = {}
-        self._pool = torch.cuda.graph_pool_handle() if mode == "captured" else None
+        self._recordings: dict[tuple[int, Needs], torch.cuda.CUDAGraph] = {}
 
     def step(self, needs: Needs) -> tuple[Tensor, Tensor]:
         """Read one token of every row and choose the next: the tokens, and the logarithms of their probabilities."""
@@ -94,10 +90,10 @@ class Decoder:
         """
         num_slots = self._num_slots(longest)
         self._show(num_slots)
-        if self.mode == "captured":
-            self._graph(num_slots, needs).replay()
-        else:
+        if self._recorder is None:
             self._steps(needs)
+        else:
+            self._recording(self._recorder, num_slots, needs).replay()
         return self.tokens.tolist(), self.log_probabilities.tolist()
 
     def _steps(self, needs: Needs) -> None:
@@ -116,21 +112,12 @@ class Decoder:
             self._slots[num_slots] = slots
         self.cache.show(self._slots[num_slots])
 
-    def _graph(self, num_slots: int, needs: Needs) -> torch.cuda.CUDAGraph:
-        """The recording of a block of steps. Made while all rows are idle, so that trying it out changes nothing."""
-        if (num_slots, needs) not in self._graphs:
+    def _recording(self, recorder: "Recorder", num_slots: int, needs: Needs) -> torch.cuda.CUDAGraph:
+        """A block of steps. Recorded while all rows are idle, so that trying it out changes nothing."""
+        if (num_slots, needs) not in self._recordings:
             with self._idle():
-                stream = torch.cuda.Stream()
-                stream.wait_stream(torch.cuda.current_stream())
-                with torch.cuda.stream(stream):
-                    self._steps(needs)
-                torch.cuda.current_stream().wait_stream(stream)
-                graph = torch.cuda.CUDAGraph()
-                # Other threads may go on using the device.
-                with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                    self._steps(needs)
-            self._graphs[num_slots, needs] = graph
-        return self._graphs[num_slots, needs]
+                self._recordings[num_slots, needs] = recorder.record(lambda: self._steps(needs))
+        return self._recordings[num_slots, needs]
 
     @contextmanager
     def _idle(self) -> Iterator[None]:
@@ -138,6 +125,34 @@ class Decoder:
         self.rows.ends.zero_()
         yield
         self.rows.ends.copy_(ends)
+
+
+class Recorder:
+    """Makes CUDA graphs, which share the memory of what they compute on the way.
+
+    Raises:
+        UserError: "Only a CUDA device can replay captured steps, ..."
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        if device.type != "cuda":
+            raise UserError(
+                f"Only a CUDA device can replay captured steps, but the model is on {device}; use compiled."
+            )
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def record(self, function: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        """Run `function` once, so that everything is compiled, and record it, which does not run it."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            function()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may go on using the device.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            function()
+        return graph
 
 
 def spelled_for_decoding(model: LanguageModel) -> LanguageModel:
