@@ -11,7 +11,8 @@ end to end, each followed by the one most like it, so that the past is about the
 2310.10638): stories and chapters alone are too short. The texts of the fine-tuning are made in the same way, so that
 its rows of 2,048 tokens need no other document mask than any training.
 
-Writes `study.json` and the report, `en/context-extension.md` and `ja/context-extension.md`, into --out.
+Writes `study.json` and the report, `en/context-extension.md` and `ja/context-extension.md`, into --out. Called
+again, it writes the report anew.
 """
 
 import json
@@ -26,7 +27,7 @@ from study import (
     Row,
     arguments,
     by_seed,
-    check_same_study,
+    check,
     configuration,
     difference,
     kept,
@@ -34,9 +35,9 @@ from study import (
     run,
     settings,
     train_or_stop,
+    trained_on,
     with_length,
     with_seed,
-    write_json,
     write_reports,
 )
 
@@ -57,7 +58,7 @@ from tsumiki.train.precision import autocast
 
 
 def main() -> None:
-    """Train, fine-tune, measure, report."""
+    """Make the study, or find it made, and write its report."""
     parser = arguments(__doc__)
     parser.add_argument("--trained", type=int, default=256, help="tokens that the models are trained on")
     parser.add_argument("--factors", type=int, nargs="+", default=[1, 2, 4, 8], help="lengths, in units of that")
@@ -66,9 +67,15 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=256, help="blocks of 64 target tokens a language")
     parser.add_argument("--trials", type=int, default=200, help="passkey texts for each length and language")
     args = parser.parse_args()
-    check_same_study(args)
+    check(args)
+    study = kept(args.out / "study.json", make, args)
+    study |= {"trained_on": trained_on(args.out), "differences": compare(study["rows"], args)}
+    write_reports("context-extension", args.out, args.figures, lambda language: report(study, language))
 
-    config = base_config(args)
+
+def make(args: Namespace) -> Row:
+    """Train, fine-tune, measure."""
+    given = config = base_config(args)
     data = prepare(config.data, config.tokenizer)
     config = replace(config, tokenizer=own_tokenizer(data.tokenizer, args.out))
     longest = args.trained * max(args.factors)
@@ -98,15 +105,12 @@ def main() -> None:
             what = {"tuned": True, "method": method, "seed": seed}
             rows += kept(part, measure.tuned, last_checkpoint(tuned[method, seed]), what)
         print(f"seed {seed}: measured")
-    study = {
+    return {
         "settings": settings(args),
-        "config": dump(config),
+        "config": dump(given),
         "tuning_config": dump(tuned["yarn", 0].config),
         "rows": rows,
-        "differences": compare(rows, args),
     }
-    write_json(args.out / "study.json", study)
-    write_reports("context-extension", args.out, lambda language: report(study, language))
 
 
 def base_config(args: Namespace) -> RunConfig:
@@ -252,7 +256,8 @@ def compare(rows: list[Row], args: Namespace) -> list[Row]:
     untuned: stretched, with a longer context, against the trained model with its own.
     tuned: fine-tuned, with the longest context, against the control with the trained one.
     price: fine-tuned, with the trained context, against the control with the same.
-    yarn: YaRN against the other methods, both fine-tuned, with the longest context.
+    yarn_untuned, yarn: YaRN against the other methods, before and after fine-tuning, with the longest context.
+    passkey_trained: as trained, with the trained context, against chance: whether secrets can be found at all.
     passkey: fine-tuned, with the longest context, against chance.
     """
     short, longest = args.trained, args.trained * max(args.factors)
@@ -262,16 +267,20 @@ def compare(rows: list[Row], args: Namespace) -> list[Row]:
     def bits(tuned: bool, method: str, context: int) -> list[float]:
         return by_seed(rows, "bits_per_byte", tuned=tuned, method=method, context=context)
 
-    def found(method: str) -> list[float]:
-        return by_seed(rows, "passkey", tuned=True, method=method, context=longest)
+    def found(tuned: bool, method: str, context: int) -> list[float]:
+        return by_seed(rows, "passkey", tuned=tuned, method=method, context=context)
 
     before, control, chance = bits(False, "none", short), bits(True, CONTROL, short), [1 / CANDIDATES] * args.seeds
     questions = {
         "untuned": [(method, length, bits(False, method, length), before) for length in longer for method in METHODS],
         "tuned": [(method, longest, bits(True, method, longest), control) for method in METHODS],
         "price": [(method, short, bits(True, method, short), control) for method in METHODS],
+        "yarn_untuned": [
+            (method, longest, bits(False, "yarn", longest), bits(False, method, longest)) for method in others
+        ],
         "yarn": [(method, longest, bits(True, "yarn", longest), bits(True, method, longest)) for method in others],
-        "passkey": [(method, longest, found(method), chance) for method in METHODS],
+        "passkey_trained": [("none", short, found(False, "none", short), chance)],
+        "passkey": [(method, longest, found(True, method, longest), chance) for method in METHODS],
     }
     return [
         {"question": question, "method": method, "context": context}

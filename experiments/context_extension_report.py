@@ -1,13 +1,11 @@
 """The report of `context_extension.py`, in English and Japanese. Every conclusion follows from the intervals."""
 
-import json
 from statistics import mean
 
-from study import Row, Say, about_intervals, by_seed, listed, outcome, signed, speaker, spread
+from study import Row, Say, about_intervals, by_seed, listed, outcome, repeat, signed, speaker, spread
 
-from tsumiki.config import dump_yaml
 from tsumiki.doctor.messages import Language
-from tsumiki.report import Banner, Code, Figure, Figures, Paragraph, Report, Section, Table
+from tsumiki.report import Banner, Figure, Figures, Paragraph, Report, Section, Table
 
 METHODS = {
     "none": ("plain RoPE", "普通の RoPE"),
@@ -26,7 +24,12 @@ QUESTIONS = {
     "untuned": ("without fine-tuning, against the trained length", "微調整なし、訓練時の長さと比べて"),
     "tuned": ("fine-tuned, against the control", "微調整後、対照と比べて"),
     "price": ("fine-tuned, back at the trained length, against the control", "微調整後、訓練時の長さで、対照と比べて"),
+    "yarn_untuned": ("without fine-tuning, YaRN against each of the others", "微調整なし、YaRN をほかの各方法と比べて"),
     "yarn": ("fine-tuned, YaRN against each of the others", "微調整後、YaRN をほかの各方法と比べて"),
+    "passkey_trained": (
+        "as trained, secrets found, against chance (10 %)",
+        "訓練したまま、見つけた合言葉、偶然（10 %）と比べて",
+    ),
     "passkey": ("fine-tuned, secrets found, against chance (10 %)", "微調整後、見つけた合言葉、偶然（10 %）と比べて"),
 }
 """What `compare` asks, in English and Japanese."""
@@ -36,6 +39,7 @@ def report(study: Row, language: Language) -> Report:
     """The report in one language."""
     say = speaker(language)
     sections = [part(study, say) for part in (in_short, figures, differences, all_figures, method)]
+    sections.append(repeat("context_extension", study, say))
     return Report(language, say("YaRN as an extension of the context", "YaRN で文脈を延ばす"), sections)
 
 
@@ -48,7 +52,15 @@ def in_short(study: Row, say: Say) -> Section:
     groups = dict.fromkeys((row["question"], row["context"]) for row in study["differences"])
     rows = [(say(*QUESTIONS[asked]), str(context), by_outcome(study, asked, context, say)) for asked, context in groups]
     heads = (say("question", "問い"), say("tokens read", "読むトークン"), say("shown", "示されたこと"))
-    return Section(say("In short", "要点"), [Paragraph(asked), headline(study, say), Table(heads, rows, numbers=(1,))])
+    blocks = [
+        Paragraph(asked),
+        headline(study, say),
+        answer(study, say),
+        *secrets(study, say),
+        Paragraph(say("All that was asked:", "すべての問い：")),
+        Table(heads, rows, numbers=(1,)),
+    ]
+    return Section(say("In short", "要点"), blocks)
 
 
 def headline(study: Row, say: Say) -> Banner:
@@ -56,12 +68,59 @@ def headline(study: Row, say: Say) -> Banner:
     longest = max(row["context"] for row in study["differences"])
     tuned, untuned = (helped(study, question, longest, say) for question in ("tuned", "untuned"))
     text = say(
-        f"Shown to predict better with {longest} tokens than with {study['settings']['trained']}: fine-tuned, "
-        f"{tuned or 'none'}; without fine-tuning, {untuned or 'none'}.",
-        f"{study['settings']['trained']} トークンより {longest} トークンを読むほうが良いと示された方法。"
-        f"微調整後：{tuned or 'なし'}。微調整なし：{untuned or 'なし'}。",
+        f"No method is shown to predict better with {longest} tokens than with {study['settings']['trained']}, with or "
+        "without fine-tuning.",
+        f"{study['settings']['trained']} トークンより {longest} トークンを読むほうが良いと示された方法は、"
+        "微調整をしてもしなくても、ありませんでした。",
     )
+    if tuned or untuned:
+        text = say(
+            f"Shown to predict better with {longest} tokens than with {study['settings']['trained']}: fine-tuned, "
+            f"{tuned or 'none'}; without fine-tuning, {untuned or 'none'}.",
+            f"{study['settings']['trained']} トークンより {longest} トークンを読むほうが良いと示された方法。"
+            f"微調整後：{tuned or 'なし'}。微調整なし：{untuned or 'なし'}。",
+        )
     return Banner(text, "good" if tuned else "note")
+
+
+def answer(study: Row, say: Say) -> Table:
+    """Every method at the longest context: what it costs or brings, and the secrets that are found."""
+    longest = max(row["context"] for row in study["differences"])
+    found = {(row["question"], row["method"]): row for row in study["differences"] if row["context"] == longest}
+    rows = [
+        (
+            say(*name),
+            *(f"{signed(row)}: {outcome(row, say)}" for row in (found["untuned", method], found["tuned", method])),
+            f"{found['passkey', method]['arm']:.0%}",
+        )
+        for method, name in METHODS.items()
+    ]
+    heads = (
+        say(f"bits per byte with {longest} tokens", f"{longest} トークンでのビット／バイト"),
+        say("without fine-tuning, against the trained length", "微調整なし、訓練時の長さとの差"),
+        say("fine-tuned, against the control", "微調整後、対照との差"),
+        say("secrets found, fine-tuned", "見つけた合言葉（微調整後）"),
+    )
+    return Table(heads, rows, numbers=(3,))
+
+
+def secrets(study: Row, say: Say) -> list[Paragraph]:
+    """That secrets tell nothing about the length, where they are not found at the trained one either."""
+    (found,) = (row for row in study["differences"] if row["question"] == "passkey_trained")
+    if found["shown"] and found["mean"] > 0:
+        return []
+    return [
+        Paragraph(
+            say(
+                f"The secrets tell nothing about the length: even with {found['context']} tokens, as it was trained, "
+                f"the model is not shown to find more than by chance ({found['arm']:.0%}, chance is "
+                f"{found['reference']:.0%}). It has not learned to look a word up.",
+                f"合言葉からは、長さについて何も分かりません。訓練したままの {found['context']} トークンでも、"
+                f"偶然より多く見つけるとは示されないからです（{found['arm']:.0%}、偶然は {found['reference']:.0%}）。"
+                "このモデルは、前に出た語を探すことをまだ学んでいません。",
+            )
+        )
+    ]
 
 
 def helped(study: Row, question: str, context: int, say: Say) -> str:
@@ -75,7 +134,7 @@ def by_outcome(study: Row, question: str, context: int, say: Say) -> str:
     groups: dict[str, list[str]] = {}
     for row in study["differences"]:
         if (row["question"], row["context"]) == (question, context):
-            result = outcome(row, say, less_is_better=question != "passkey")
+            result = outcome(row, say, less_is_better=not question.startswith("passkey"))
             groups.setdefault(result, []).append(say(*METHODS[row["method"]]))
     return "; ".join(f"{result}: {listed(names, say)}" for result, names in groups.items())
 
@@ -156,7 +215,7 @@ def differences(study: Row, say: Say) -> Section:
             say(*METHODS[row["method"]]),
             str(row["context"]),
             signed(row),
-            outcome(row, say, less_is_better=row["question"] != "passkey"),
+            outcome(row, say, less_is_better=not row["question"].startswith("passkey")),
         )
         for row in study["differences"]
     ]
@@ -196,7 +255,7 @@ def all_figures(study: Row, say: Say) -> Section:
 
 
 def method(study: Row, say: Say) -> Section:
-    """How it was done, what it cannot show, and what repeats it."""
+    """How it was done, and what it cannot show."""
     settings, tuning = study["settings"], study["tuning_config"]["train"]
     tokens = tuning["steps"] * tuning["batch_size"] * tuning["seq_len"]
     trained, longest = settings["trained"], tuning["seq_len"]
@@ -228,5 +287,4 @@ def method(study: Row, say: Say) -> Section:
             "答えはこの大きさ、この量、この文についてのものです。",
         ),
     ]
-    blocks = [*map(Paragraph, said), Code(json.dumps(settings, indent=1)), Code(dump_yaml(study["config"]))]
-    return Section(say("How it was done", "方法"), blocks)
+    return Section(say("How it was done", "方法"), list(map(Paragraph, said)))

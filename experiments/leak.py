@@ -7,7 +7,7 @@ next one, which it is to predict. The doctor refuses it, so it is trained unexam
 both models: what the loss says, as the training shows it; what the same weights are worth under a right mask, and as
 the authors let them write, where the text ends at the present token and there is no future to see; what they write.
 
-Writes `study.json` and the report, `en/leak.md` and `ja/leak.md`, into --out.
+Writes `study.json` and the report, `en/leak.md` and `ja/leak.md`, into --out. Called again, it writes the report anew.
 """
 
 import math
@@ -23,7 +23,7 @@ from study import (
     Row,
     arguments,
     by_seed,
-    check_same_study,
+    check,
     configuration,
     difference,
     kept,
@@ -31,9 +31,9 @@ from study import (
     run,
     settings,
     train_or_stop,
+    trained_on,
     with_length,
     with_seed,
-    write_json,
     write_reports,
 )
 from torch import Tensor
@@ -81,15 +81,21 @@ VARIANTS["leaking"] = Leaking
 
 
 def main() -> None:
-    """Train, ask the doctor, measure, report."""
+    """Make the study, or find it made, and write its report."""
     parser = arguments(__doc__)
     parser.add_argument("--read", type=int, default=128, help="tokens before a token that is predicted as in writing")
     parser.add_argument("--blocks", type=int, default=2048, help="such tokens a language")
     parser.add_argument("--texts", type=int, default=64, help="texts a language, temperature and model")
     parser.add_argument("--write", type=int, default=120, help="tokens of a text")
     args = parser.parse_args()
-    check_same_study(args)
+    check(args)
+    study = kept(args.out / "study.json", make, args)
+    study |= {"trained_on": trained_on(args.out), "differences": compare(study["rows"])}
+    write_reports("leak", args.out, args.figures, lambda language: report(study, language))
 
+
+def make(args: Namespace) -> Row:
+    """Train, ask the doctor, measure."""
     sound = configuration(args)
     sound = with_length(sound, sound.train.seq_len, args.tokens)
     sound = replace(sound, train=replace(sound.train, log_every=max(1, sound.train.steps // 50)))
@@ -117,17 +123,14 @@ def main() -> None:
             for line in read_history(job.run_dir).updates
         ]
         print(f"{arm}, seed {seed}: measured")
-    study = {
+    return {
         "settings": settings(args),
         "config": dump(sound),
         "doctor": {arm: kept(args.out / f"parts/doctor-{arm}.json", examine, configs[arm].model) for arm in ARMS},
         "rows": rows,
         "texts": texts,
         "curves": curves,
-        "differences": compare(rows),
     }
-    write_json(args.out / "study.json", study)
-    write_reports("leak", args.out, lambda language: report(study, language))
 
 
 def with_attention(config: DecoderConfig, variant: type[GroupedQueryAttention]) -> DecoderConfig:

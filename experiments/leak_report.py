@@ -1,14 +1,12 @@
 """The report of `leak.py`, in English and Japanese. Every conclusion follows from the intervals."""
 
-import json
 from statistics import mean
 
-from study import Row, Say, about_intervals, outcome, signed, speaker, spread
+from study import Row, Say, about_intervals, outcome, repeat, signed, speaker, spread
 
-from tsumiki.config import dump_yaml
 from tsumiki.doctor.messages import Language
 from tsumiki.generate import one_line
-from tsumiki.report import Banner, Code, Figure, Figures, Paragraph, Report, Section, Table
+from tsumiki.report import Banner, Figure, Figures, Paragraph, Report, Section, Table
 
 ARMS = {"sound": ("right mask", "正しいマスク"), "leaking": ("no mask", "マスクなし")}
 """The two models, with their names in English and Japanese."""
@@ -35,6 +33,7 @@ def report(study: Row, language: Language) -> Report:
         texts(study, say),
         doctor(study, language, say),
         method(study, say),
+        repeat("leak", study, say),
     ]
     return Report(language, say("The leak: a model without its mask", "漏れ：マスクのないモデル"), sections)
 
@@ -49,16 +48,24 @@ def in_short(study: Row, say: Say) -> Section:
     fooled = found["shown"]["shown"] and found["shown"]["mean"] < 0
     worse = found["written"]["shown"] and found["written"]["mean"] > 0
     verdict = say(
-        f"Without the mask, the loss {'looks better' if fooled else 'is not shown to look better'}, and the model "
-        f"{'writes worse' if worse else 'is not shown to write worse'}.",
-        f"マスクがないと、損失は{'良く見え' if fooled else '良く見えるとは示されず'}、"
-        f"書かれる文は{'悪くなります' if worse else '悪くなるとは示されませんでした'}。",
+        f"Without the mask, the loss {'looks better' if fooled else 'is not shown to look better'} "
+        f"({told(found['shown'])} bits per byte), and the model "
+        f"{'predicts worse' if worse else 'is not shown to predict worse'} when it writes ({told(found['written'])}).",
+        f"マスクがないと、損失は{'良く見え' if fooled else '良く見えるとは示されず'}"
+        f"（ビット／バイトで {told(found['shown'])}）、"
+        f"文を書くときの予測は{'悪くなります' if worse else '悪くなるとは示されませんでした'}"
+        f"（{told(found['written'])}）。",
     )
     rows = [
-        (say(*FIGURES[name]), f"{row['reference']:.3f}", f"{row['arm']:.3f}", outcome(row, say))
+        (say(*FIGURES[name]), f"{row['reference']:.3f}", f"{row['arm']:.3f}", signed(row), outcome(row, say))
         for name, row in found.items()
     ]
-    heads = (say("mean", "平均"), say(*ARMS["sound"]), say(*ARMS["leaking"]), say("without the mask", "マスクがないと"))
+    heads = (
+        say("mean", "平均"),
+        *(say(*name) for name in ARMS.values()),
+        say("difference", "差"),
+        say("without the mask", "マスクがないと"),
+    )
     blocks = [
         Paragraph(asked),
         Banner(verdict, "bad" if fooled and worse else "note"),
@@ -67,17 +74,22 @@ def in_short(study: Row, say: Say) -> Section:
     return Section(say("In short", "要点"), blocks)
 
 
+def told(row: Row) -> str:
+    """What the right mask has and what goes without it: "1.334 → 0.003"."""
+    return f"{row['reference']:.3f} → {row['arm']:.3f}"
+
+
 def passed(study: Row, say: Say) -> tuple[str, ...]:
     """Whether the doctor lets the two be trained."""
     verdicts = (say("yes", "はい") if study["doctor"][arm]["ok"] else say("no", "いいえ") for arm in ARMS)
-    return (say("passes the doctor, before training", "学習前、ドクターの検査に合格"), *verdicts, "")
+    return (say("passes the doctor, before training", "学習前、ドクターの検査に合格"), *verdicts, "", "")
 
 
 def alarms(study: Row, say: Say) -> tuple[str, ...]:
     """How often the alarm is raised after training."""
     raised = {arm: [row["alarm"] for row in study["rows"] if row["arm"] == arm] for arm in ARMS}
     counts = (f"{sum(found)} / {len(found)}" for found in raised.values())
-    return (say("alarms after training: predicted too well", "学習後の警報：予測が良すぎる"), *counts, "")
+    return (say("alarms after training: predicted too well", "学習後の警報：予測が良すぎる"), *counts, "", "")
 
 
 def curves(study: Row, say: Say) -> Section:
@@ -150,16 +162,18 @@ def doctor(study: Row, language: Language, say: Say) -> Section:
 
 
 def method(study: Row, say: Say) -> Section:
-    """How it was done, and what repeats it."""
+    """How it was done."""
     given = study["settings"]
     said = [
         say(
-            "Both models are the same in everything but the mask: weights at the start, text and its order. Without it "
+            f"Each model was trained on {given['tokens']:,} tokens. "
+            "Both are the same in everything but the mask: weights at the start, text and its order. Without it "
             "each token sees all of its document. As the authors did, a text is written by reading all of it at each "
             'token and letting its last position predict; bits per byte "as in writing" are measured in the same way, '
             f"a token at a time, with {given['read']} tokens before it. Only at the ends of rows and documents did the "
             "model without a mask have anything to predict, and at a document's end that is its end: everywhere else "
             "the answer stood in front of it. The end of text is never written, so that texts have one length.",
+            f"どのモデルも {given['tokens']:,} トークンで訓練しました。"
             "二つのモデルは、初めの重みも、文とその順番も、マスクのほかはすべて同じです。マスクがないと、"
             "どのトークンにも同じ文書のすべてが見えます。文は著者たちと同じように、一トークンごとに全体を読み、"
             "最後の位置で予測して書きます。「文を書くとき」のビット／バイトも、"
@@ -170,5 +184,4 @@ def method(study: Row, say: Say) -> Section:
         ),
         say("The answer holds for this size, these tokens, this text.", "この大きさ、この量、この文での答えです。"),
     ]
-    blocks = [*map(Paragraph, said), Code(json.dumps(given, indent=1)), Code(dump_yaml(study["config"]))]
-    return Section(say("How it was done", "方法"), blocks)
+    return Section(say("How it was done", "方法"), list(map(Paragraph, said)))

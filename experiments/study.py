@@ -7,18 +7,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, Literal
 
 from tsumiki.compare import paired_difference
 from tsumiki.compare.jobs import Job, train_all
 from tsumiki.compare.statistics import shared_level
-from tsumiki.config import load
+from tsumiki.config import dump_yaml, load
 from tsumiki.doctor.messages import Language
 from tsumiki.errors import UserError
-from tsumiki.report import LANGUAGES, Curve, Report, write_markdown
+from tsumiki.report import LANGUAGES, Code, Curve, Paragraph, Report, Section, japanese_font, write_markdown
 from tsumiki.train import Interrupted, RunConfig
-from tsumiki.train.checkpoint import Checkpoints
+from tsumiki.train.checkpoint import Checkpoints, read_json
 from tsumiki.train.display import make_display
+from tsumiki.train.run_directory import MANIFEST
+
+HOW = ("out", "workers", "device", "figures")
+"""Arguments that decide where and how a study is computed, but not what comes out."""
 
 WORTH_COMPILING = 300
 """Steps from which on compiling saves more time than it takes."""
@@ -39,6 +43,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--workers", type=int, default=1, help="trainings at a time, dealt out to the GPUs")
     parser.add_argument("--device", help="such as cpu or cuda:0; the GPUs if there are any")
+    parser.add_argument("--figures", choices=("svg", "png"), default="svg", help="of the report")
     parser.add_argument("changes", nargs="*", help="changes to the configuration, such as model.d_model=128")
     return parser
 
@@ -52,20 +57,23 @@ def run(main: Callable[[], None]) -> None:
 
 
 def settings(args: argparse.Namespace) -> Row:
-    """The arguments as plain data."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    """The arguments that decide what comes out, as plain data."""
+    return {name: value for name, value in vars(args).items() if name not in HOW}
 
 
-def check_same_study(args: argparse.Namespace) -> None:
-    """Refuse to go on with a study as another one than it was; only how it is computed may change.
+def check(args: argparse.Namespace) -> None:
+    """Refuse to go on with a study as another one than it was, or to end without its figures.
 
     Raises:
-        UserError: "'runs/leak' holds a study with tokens = 1000, and now it is 2000; choose another --out."
+        UserError: "'runs/leak' holds a study with tokens = 1000, and now it is 2000; choose another --out.", or no font
+            has the glyphs that PNG figures need.
     """
+    if args.figures == "png":
+        japanese_font()
     now = settings(args)
     before = kept(args.out / "settings.json", lambda: now)
     for name, value in now.items():
-        if name not in ("workers", "device") and value != before[name]:
+        if value != before[name]:
             raise UserError(
                 f"'{args.out}' holds a study with {name} = {before[name]}, and now it is {value}; choose another --out."
             )
@@ -194,11 +202,36 @@ def spread(name: str, x: Sequence[float], values: Sequence[Sequence[float]]) -> 
     return Curve(name, x, [mean(point) for point in values], dots=True, band=band)
 
 
-def write_reports(name: str, out: Path, report: Callable[[Language], Report]) -> None:
-    """`en/<name>.md` and `ja/<name>.md`, with the figures beside them as SVG, which the pages show, and as PNG."""
+def trained_on(out: Path) -> Row:
+    """What a study's models were trained on, as the first of them recorded it."""
+    session = read_json(min(out.glob(f"runs/*/*/{MANIFEST}")))["sessions"][-1]
+    return {name: session[name] for name in ("started", "device", "git", "versions")}
+
+
+def repeat(script: str, study: Row, say: Say) -> Section:
+    """The command, what it ran on, and the whole configuration."""
+    given, ran = study["settings"], study["trained_on"]
+    options = {"out": f"runs/{script.replace('_', '-')}", **given}
+    changes = options.pop("changes")
+    shown = {name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in options.items()}
+    command = [f"python experiments/{script}.py", *(f"--{name} {value}" for name, value in shown.items()), *changes]
+    versions = ", ".join(f"{name} {version}" for name, version in ran["versions"].items())
+    commit = ran["git"]["tsumiki"] or say("not recorded", "記録なし")
+    seeds = ", ".join(map(str, range(given["seeds"])))
+    facts = say(
+        f"Seeds {seeds}. Trained on {ran['device']}, begun {ran['started'][:10]}; commit: {commit}; {versions}. The "
+        "configuration in full, with the first seed:",
+        f"シードは {seeds}。デバイス：{ran['device']}。開始：{ran['started'][:10]}。コミット：{commit}。{versions}。"
+        "設定のすべて（最初のシード）：",
+    )
+    blocks = [Code(" \\\n  ".join(command)), Paragraph(facts), Code(dump_yaml(study["config"]))]
+    return Section(say("To repeat it", "再現するには"), blocks)
+
+
+def write_reports(name: str, out: Path, figures: Literal["svg", "png"], report: Callable[[Language], Report]) -> None:
+    """`en/<name>.md` and `ja/<name>.md`, with the figures beside them."""
     for language in LANGUAGES:
         path = out / language / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
-        for figures in ("png", "svg"):
-            write_markdown(report(language), path, figures=figures)
+        write_markdown(report(language), path, figures=figures)
         print(path)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tsumiki import report
 from tsumiki.cli import app
-from tsumiki.compare import Comparison, comparison_report, jobs, measure, runs, summarise
+from tsumiki.compare import Comparison, comparison_report, jobs, measure, read_experiment, runs, summarise
 from tsumiki.compare.conditions import check_conditions, conditions_of
-from tsumiki.compare.page_measured import judged
+from tsumiki.compare.page_measured import judged, places
 from tsumiki.compare.verdict import headline, reservations, sentences
 from tsumiki.errors import UserError
 from tsumiki.report import LANGUAGES, Figures, Table
@@ -308,9 +309,34 @@ def test_the_command_writes_figures_page_and_markdown(write: Write, tmp_path: Pa
     assert json.loads((tmp_path / "out/comparison.json").read_text(encoding="utf-8"))["seeds"] == [0, 1]
     assert "comparison-figures/bits_per_byte-tokens.svg" in (tmp_path / "out/comparison.md").read_text(encoding="utf-8")
     assert (tmp_path / "out/comparison.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    kept = read_experiment(path, tmp_path / "out")
+    assert summarise(kept) == json.loads((tmp_path / "out/comparison.json").read_text(encoding="utf-8"))
     again = CliRunner().invoke(app, [*arguments, "--lang", "en"])
     assert "step" not in again.stdout
     assert "against 'a'" in again.stdout
+
+
+def test_figures_without_a_font_are_refused_before_training(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise UserError("No font with Japanese glyphs is installed.")
+
+    monkeypatch.setattr(report, "japanese_font", none)
+    arguments = ["compare", str(write(brief(a={}, b={}))), "--run-dir", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*arguments, "--lang", "ja", "--figures", "png"])
+    assert result.exit_code == 2
+    assert "No font with Japanese glyphs" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_comparison_that_was_not_made_cannot_be_read(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no comparison\.json; make the comparison first"):
+        read_experiment(write(brief(a={}, b={})), tmp_path)
+
+
+def test_maps_of_attention_show_no_text() -> None:
+    assert places(7) == ["·", "1", "2", "3", "1", "2", "3"]
 
 
 def test_a_stopped_command_says_how_to_go_on(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The studies' scripts: what they train and measure, and that their conclusions follow from the figures."""
 
 import importlib
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -42,10 +43,18 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer([Document(text * 9, "en", "a", "1")], vocab_size=290, train_bytes=9000)
 
 
+RAN = {
+    "started": "2026-01-02T03:04:05+00:00",
+    "device": "cpu",
+    "git": {"tsumiki": "0123abc"},
+    "versions": {"torch": "2.11.0"},
+}
+
+
 def extension(**changes: Any) -> Namespace:
     """The arguments of a small study of the context."""
     given = {"config": "gpt-oss-1m", "changes": [], "tokens": 80_000, "seeds": 3, "trained": 64, "factors": [1, 2, 4]}
-    return Namespace(**{**given, "tuning": 0.2, "rate": 0.5, "out": Path("out"), **changes})
+    return Namespace(**{**given, "tuning": 0.2, "rate": 0.5, "out": Path("out"), "figures": "svg", **changes})
 
 
 def test_every_fine_tuning_reads_as_many_tokens(script: Any) -> None:
@@ -114,12 +123,13 @@ def extension_study(script: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "tuning_config": dump(tuning),
         "rows": rows,
         "differences": study.compare(rows, args),
+        "trained_on": RAN,
     }
 
 
 def write(script: Any, name: str, study: dict[str, Any], out: Path) -> None:
     """Write the report of a script, as pages that are called `page`."""
-    script("study").write_reports("page", out, lambda language: script(name).report(study, language))
+    script("study").write_reports("page", out, "svg", lambda language: script(name).report(study, language))
 
 
 def test_the_conclusion_names_the_method_that_helps(script: Any, tmp_path: Path) -> None:
@@ -136,14 +146,23 @@ def test_the_conclusion_names_the_method_that_helps(script: Any, tmp_path: Path)
     assert "微調整後：YaRN。微調整なし：YaRN。**" in japanese
     for language in ("en", "ja"):
         pictures = sorted(path.name for path in (tmp_path / language / "page-figures").iterdir())
-        assert len(pictures) == 16
-        assert all(f"(page-figures/{name})" in {"en": english, "ja": japanese}[language] for name in pictures[1::2])
+        assert len(pictures) == 8
+        assert all(f"(page-figures/{name})" in {"en": english, "ja": japanese}[language] for name in pictures)
+    assert re.search(r"\| YaRN \| -0\.\d{4} \[.*\]: better \| -0\.\d{4} \[.*\]: better \| 10% \|", english)
+    assert (
+        "python experiments/context_extension.py \\\n  --out runs/context-extension \\\n  --config gpt-oss-1m"
+        in english
+    )
+    assert "Seeds 0, 1, 2. Trained on cpu, begun 2026-01-02; commit: 0123abc; torch 2.11.0." in english
 
 
 def test_no_difference_is_a_conclusion(script: Any) -> None:
     study = extension_study(script, extension_rows({}))
-    _, banner, table = script("context_extension").report(study, "en").sections[0].blocks
-    assert banner.text.endswith("fine-tuned, none; without fine-tuning, none.")
+    _, banner, _, secrets, _, table = script("context_extension").report(study, "en").sections[0].blocks
+    assert (
+        banner.text == "No method is shown to predict better with 256 tokens than with 64, with or without fine-tuning."
+    )
+    assert secrets.text.startswith("The secrets tell nothing about the length: even with 64 tokens")
     assert banner.tone == "note"
     assert all(row[-1].startswith("no difference shown: ") for row in table.rows)
 
@@ -189,7 +208,7 @@ def test_the_leaks_conclusion_follows_from_the_figures(script: Any, tmp_path: Pa
     ]
     arms = [{"arm": arm, "seed": seed} for arm in worth for seed in range(3)]
     study = {
-        "settings": {"seeds": 3, "read": 64},
+        "settings": {"config": "gpt-oss-1m", "changes": [], "tokens": 1000, "seeds": 3, "read": 64},
         "config": {},
         "doctor": {
             "sound": {"ok": True, "failures": []},
@@ -199,19 +218,50 @@ def test_the_leaks_conclusion_follows_from_the_figures(script: Any, tmp_path: Pa
         "texts": [{"arm": arm, "prompt": "Once", "temperature": 0, "text": "upon|a\ntime"} for arm in worth],
         "curves": [{**what, "tokens": tokens, "loss": 5.0} for what in arms for tokens in (10, 20)],
         "differences": leak.compare(rows),
+        "trained_on": RAN,
     }
     write(script, "leak", study, tmp_path)
     english = (tmp_path / "en/page.md").read_text(encoding="utf-8")
-    assert "**✗ Without the mask, the loss looks better, and the model writes worse.**" in english
-    assert "| bits per byte, as training shows it | 2.017 | 0.217 | better |" in english
+    assert (
+        "**✗ Without the mask, the loss looks better (2.017 → 0.217 bits per byte), and the model predicts worse"
+        in english
+    )
+    assert "| bits per byte, as training shows it | 2.017 | 0.217 | -1.8000 [-1.8000, -1.8000] | better |" in english
     assert "| passes the doctor, before training | yes | no |" in english
     assert "| alarms after training: predicted too well | 0 / 6 | 6 / 6 |" in english
-    assert "**✗ マスクがないと、損失は良く見え、" in (tmp_path / "ja/page.md").read_text(encoding="utf-8")
+    assert "**✗ マスクがないと、損失は良く見え（ビット／バイトで 2.017 → 0.217）、" in (
+        tmp_path / "ja/page.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_a_study_that_is_begun_stays_what_it_is(script: Any, tmp_path: Path) -> None:
     study = script("study")
-    study.check_same_study(extension(out=tmp_path, workers=1))
-    study.check_same_study(extension(out=tmp_path, workers=8))
+    study.check(extension(out=tmp_path, workers=1))
+    study.check(extension(out=tmp_path, workers=8))
     with pytest.raises(study.UserError, match=r"with tokens = 80000, and now it is 90000; choose another --out"):
-        study.check_same_study(extension(out=tmp_path, workers=1, tokens=90_000))
+        study.check(extension(out=tmp_path, workers=1, tokens=90_000))
+
+
+def test_a_study_whose_figures_have_no_font_does_not_begin(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = script("study")
+
+    def none() -> str:
+        raise study.UserError("No font with Japanese glyphs is installed.")
+
+    monkeypatch.setattr(study, "japanese_font", none)
+    with pytest.raises(study.UserError, match="No font"):
+        study.check(extension(out=tmp_path, figures="png"))
+    study.check(extension(out=tmp_path, figures="svg"))
+
+
+def test_a_finished_study_is_only_written_anew(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From `study.json`, without text and weights."""
+    study = extension_study(script, extension_rows({"yarn": -0.2}))
+    script("study").write_json(tmp_path / "study.json", {**study, "differences": []})
+    script("study").write_json(tmp_path / "runs/trained/seed-0/manifest.json", {"sessions": [RAN]})
+    given = ["--config", "gpt-oss-1m", "--trained", "64", "--factors", "1", "2", "4"]
+    monkeypatch.setattr(sys, "argv", ["context_extension.py", "--out", str(tmp_path), *given])
+    script("context_extension").main()
+    assert "fine-tuned, YaRN" in (tmp_path / "en/context-extension.md").read_text(encoding="utf-8")

@@ -21,15 +21,17 @@ def compare(
     device: Annotated[str | None, Option(help="Such as cpu or cuda; the GPUs if there are any.")] = None,
 ) -> None:
     """Compare models that differ in nothing but what is asked about. Called again, it goes on where it was stopped."""
-    from tsumiki.compare import comparison_report, run_experiment, summarise
+    from tsumiki.compare import RESULT, comparison_report, run_experiment, summarise
     from tsumiki.compare.terminal import render
     from tsumiki.doctor import default_language
     from tsumiki.evaluate.evaluation import save
-    from tsumiki.report import LANGUAGES, write_html, write_markdown
+    from tsumiki.report import LANGUAGES, japanese_font, write_html, write_markdown
     from tsumiki.train import Interrupted
 
     run_dir = run_dir or RUNS / experiment.stem
     language = lang or default_language()
+    if figures == "png" and language == "ja":
+        japanese_font()  # better missed now than after hours of training
     try:
         comparison = run_experiment(experiment, run_dir, skip_doctor=skip_doctor, workers=workers, device=device)
     except Interrupted as interrupted:
@@ -37,7 +39,7 @@ def compare(
         print(f"Stopped, and everything is saved. Go on with: {again}", file=sys.stderr)
         raise Exit(interrupted.exit_code) from None
     summary = summarise(comparison)
-    save(summary, run_dir / "comparison.json")
+    save(summary, run_dir / RESULT)
     write_html(
         {name: comparison_report(comparison, summary, name) for name in LANGUAGES},
         run_dir / "comparison.html",

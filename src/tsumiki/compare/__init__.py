@@ -12,11 +12,12 @@ what was trained, `statistics` and `summary` count, `verdict` says it in sentenc
 
 from tsumiki.compare.experiment import Experiment, load_experiment, resolve
 from tsumiki.compare.page import comparison_report
-from tsumiki.compare.runs import Comparison, Trained, run_experiment
+from tsumiki.compare.runs import RESULT, Comparison, Trained, read_experiment, run_experiment
 from tsumiki.compare.statistics import Difference, paired_difference
 from tsumiki.compare.summary import summarise
 
 __all__ = [
+    "RESULT",
     "Comparison",
     "Difference",
     "Experiment",
@@ -24,6 +25,7 @@ __all__ = [
     "comparison_report",
     "load_experiment",
     "paired_difference",
+    "read_experiment",
     "resolve",
     "run_experiment",
     "summarise",

@@ -77,7 +77,7 @@ class Experiment:
 
     Args:
         base: a preset's name, or a YAML file relative to the experiment's.
-        question: what the comparison is to answer.
+        question, question_ja: what the comparison is to answer, in English and, for a Japanese report, in Japanese.
         vary: the arms, the first of which the others are compared with: for each the keys in which it differs from the
             base, dotted, with their values. An arm may have a `base` of its own; then it may still differ from the
             first in the keys that the two arms name, and in no others.
@@ -91,6 +91,7 @@ class Experiment:
 
     base: str
     question: str
+    question_ja: str | None = None
     vary: dict[str, dict[str, Any]]
     match: Match
     common: dict[str, Any] = field(default_factory=dict)
@@ -146,8 +147,11 @@ class Arm:
         }
 
     def run(self, seed: int, rate: float | None) -> RunConfig:
-        """The configuration of one of the arm's runs; without a rate, with that of the configuration."""
-        train = replace(self.config.train, seed=seed)
+        """The configuration of one of the arm's runs; without a rate, with that of the configuration.
+
+        It writes no samples at its evaluations, which take most of their time: `measure` does, once.
+        """
+        train = replace(self.config.train, seed=seed, samples=replace(self.config.train.samples, prompts=()))
         if rate is not None:
             train = replace(train, optimizer=with_rate(train.optimizer, rate))
         return replace(self.config, name=f"{self.config.name}-{self.name}-seed-{seed}", train=train)

@@ -1,6 +1,7 @@
 """What is measured once an arm is trained, on its first seed: what its loss does not tell."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -10,7 +11,7 @@ from tsumiki.evaluate.bits_per_byte import Bucket, by_position, token_losses
 from tsumiki.evaluate.evaluation import save
 from tsumiki.evaluate.samples import draw_samples
 from tsumiki.evaluate.texts import judge_texts
-from tsumiki.generate import Sampling, TextModel, load
+from tsumiki.generate import Completion, Sampling, TextModel, load
 from tsumiki.generate.engine import Generation
 from tsumiki.generate.load import choose_device
 from tsumiki.interpret import record
@@ -19,9 +20,10 @@ from tsumiki.interpret.heads import induction_scores, sink_share
 from tsumiki.models import LanguageModel
 from tsumiki.train import RunConfig
 from tsumiki.train.checkpoint import Checkpoints, read_json
+from tsumiki.train.config import SamplesConfig
 from tsumiki.train.manifest import device_name
 
-FORMAT, FILE = 1, "measured.json"
+FORMAT, FILE = 2, "measured.json"
 
 BUCKETS = 16
 """Parts of the window by which the loss is told."""
@@ -29,7 +31,7 @@ BUCKETS = 16
 TEXTS, TEXT_TOKENS = 32, 128
 """How many texts of a language are written to be judged, and how long they get."""
 
-LENGTHS, ROUNDS = (64, 256), 2
+LENGTHS, ROUNDS = (32, 128), 2
 """Tokens of the texts that are timed, and how often each is; the fastest counts, since others only slow it down."""
 
 OPENING = 16
@@ -55,6 +57,7 @@ def measure(config: RunConfig, run_dir: Path, held_out: Sequence[PackedSource], 
                 language: positions(model, sources, config.train.seq_len, config.train.evaluate_max_bytes)
                 for language, sources in by_language.items()
             },
+            "samples": samples(model, config.train.samples),
             "texts": {language: texts(model, sources, language) for language, sources in by_language.items()},
             "attention": attention(model, held_out[0]),
             "generation": generation(model.model),
@@ -87,6 +90,16 @@ def together(buckets: Sequence[Bucket]) -> Bucket:
         num_tokens=sum(bucket.num_tokens for bucket in buckets),
         num_bytes=sum(bucket.num_bytes for bucket in buckets),
     )
+
+
+def samples(model: TextModel, settings: SamplesConfig) -> list[dict[str, Any]]:
+    """What the model writes after each prompt, at each temperature."""
+    written = []
+    for prompt, temperature in product(settings.prompts, settings.temperatures):
+        sampling = Sampling(temperature=temperature, seed=len(written))
+        pieces = Completion(model.model, model.tokenizer, prompt, sampling, max_tokens=settings.max_tokens)
+        written.append({"prompt": prompt, "temperature": temperature, "text": "".join(pieces)})
+    return written
 
 
 def texts(model: TextModel, sources: Sequence[PackedSource], language: str) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from tsumiki.compare.names import title
 from tsumiki.compare.page_measured import by_position, heads, judged, speed
 from tsumiki.compare.runs import Comparison, Trained
 from tsumiki.compare.summary import JUDGED
-from tsumiki.compare.verdict import headline, interval, outcome, reservations, sentences
+from tsumiki.compare.verdict import headline, interval, outcome, question, reservations, sentences
 from tsumiki.config import dump_yaml
 from tsumiki.doctor import History
 from tsumiki.doctor.messages import Language
@@ -78,7 +78,7 @@ def short(summary: Mapping[str, Any], language: Language) -> Section:
     ja = language == "ja"
     told = headline(summary, language)
     blocks: list[Block] = [
-        Paragraph(summary["experiment"]["question"]),
+        Paragraph(question(summary["experiment"], language)),
         Banner(told.text, told.tone),
         *(Paragraph(sentence.text) for sentence in sentences(summary, language)),
     ]
@@ -262,13 +262,13 @@ def tried(figures: Mapping[str, Any], rate: str) -> str:
 
 
 def texts(comparison: Comparison, summary: Mapping[str, Any], ja: bool) -> Section:
-    """The last texts of every arm's first seed, side by side, as they came; and figures of many others."""
-    written = [next(iter(trained.histories.values())).evaluations[-1]["samples"] for trained in comparison.arms]
+    """Texts of every arm's first seed, side by side, as they came; and figures of many others."""
+    written = [trained.measured["samples"] for trained in comparison.arms]
     blocks: list[Block] = [
         Paragraph(
-            "最初のシードのモデルが最後に書いた文です。選ばずに、そのまま載せています。"
+            "最初のシードのモデルが書いた文です。選ばずに、そのまま載せています。"
             if ja
-            else "The last texts of each arm's first seed, as they came, none chosen."
+            else "Texts of each arm's first seed, as they came, none chosen."
         )
     ]
     shared = [samples for samples in zip(*written, strict=False) if len({sample["prompt"] for sample in samples}) == 1]

@@ -98,9 +98,9 @@ def heads(summary: Mapping[str, Any], ja: bool) -> Section:
         Map(
             f"attention-{arm}",
             f"{arm}, {attention['layer'] + 1}.{attention['head'] + 1}",
-            "読まれるトークン" if ja else "token that is read",
-            "読むトークン" if ja else "token that reads",
-            attention["labels"],
+            "読まれる位置" if ja else "place that is read",
+            "読む位置" if ja else "place that reads",
+            places(len(attention["labels"])),
             attention["weights"],
         )
         for arm, attention in found.items()
@@ -111,11 +111,13 @@ def heads(summary: Mapping[str, Any], ja: bool) -> Section:
         else "The highest score of any head, on random tokens that are said twice; of each arm's first seed."
     )
     drawn = (
-        "帰納の値が最も高いヘッド（層.ヘッド）が、書き出しを二度くり返した文を読むところ。前に同じトークンが出たときの"
+        "帰納の値が最も高いヘッド（層.ヘッド）が、検証用の書き出しを二度くり返した文を読むところ（「·」は文書の始まり、数字は書き出しの何番目の"
+        "トークンか）。前に同じトークンが出たときの"
         "次のトークンを見るヘッドなら、下半分に斜めの線が出ます。"
         if ja
-        else "The head with the highest induction score (layer.head) reads an opening that is said twice. One that "
-        "looks for what followed the present token last time shows a diagonal in the lower half."
+        else "The head with the highest induction score (layer.head) reads a held-out opening that is said twice: · "
+        "begins the document, numbers count the opening's tokens. One that looks for what followed the present token "
+        "last time shows a diagonal in the lower half."
     )
     return Section(
         "アテンション" if ja else "Attention",
@@ -126,6 +128,12 @@ def heads(summary: Mapping[str, Any], ja: bool) -> Section:
             Figures(maps),
         ],
     )
+
+
+def places(tokens: int) -> list[str]:
+    """Names of the places of a text that is said twice: · 1 2 3 1 2 3. The text is somebody's, and not shown."""
+    half = [str(number) for number in range(1, (tokens + 1) // 2)]
+    return ["·", *half, *half]
 
 
 def speed(summary: Mapping[str, Any], ja: bool) -> Section:

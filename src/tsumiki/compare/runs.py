@@ -16,8 +16,12 @@ from tsumiki.config import dump, load
 from tsumiki.doctor import History, read_history
 from tsumiki.errors import UserError
 from tsumiki.train import RunConfig
+from tsumiki.train.checkpoint import read_json
 from tsumiki.train.display import Display, make_display
 from tsumiki.train.run_directory import CONFIG, holds_run
+
+RESULT = "comparison.json"
+"""What `tsumiki.compare.summarise` found, in the directory of the runs."""
 
 NO_RATE = "Training broke down with every learning rate that was tried."
 
@@ -122,6 +126,36 @@ def run_experiment(
     return Comparison(experiment, path.stem, tuple(trained), broken)
 
 
+def read_experiment(path: Path, run_dir: Path) -> Comparison:
+    """A comparison that was made and summarised, from its directory: neither its text nor its weights need be there.
+
+    Raises:
+        UserError: there is none, or it was another one.
+    """
+    if not (run_dir / RESULT).is_file():
+        raise UserError(f"'{run_dir}' holds no {RESULT}; make the comparison first: tsumiki compare {path}")
+    experiment, summary = load_experiment(path), read_json(run_dir / RESULT)
+    trained = []
+    for arm in resolve(experiment, path):
+        if (found := summary["arms"].get(arm.name)) is None:
+            continue
+        series = Series(arm, experiment, run_dir, skip_doctor=False)
+        series.check_same_runs()
+        places = {seed: series.job(seed, found["learning_rate"]).run_dir for seed in experiment.seeds}
+        trained.append(
+            Trained(
+                arm=arm,
+                rate=found["learning_rate"],
+                tried={float(rate): loss for rate, loss in found["tried"].items()},
+                histories={seed: read_history(place) for seed, place in places.items()},
+                tokenizer=found["tokenizer"],
+                order={int(seed): order for seed, order in found["order"].items()},
+                measured=found["measured"],
+            )
+        )
+    return Comparison(experiment, path.stem, tuple(trained), summary["broken"])
+
+
 @dataclass(frozen=True, eq=False)
 class Series:
     """The runs of one arm."""
@@ -150,7 +184,9 @@ class Series:
         for job in self.planned():
             if holds_run(job.run_dir):
                 before = dump(load(job.run_dir / CONFIG, RunConfig))
-                for key, old, new in undeclared(before, dump(job.config), ("data.cache", "train.parallel")):
+                for key, old, new in undeclared(
+                    before, dump(job.config), ("data.cache", "train.parallel", "train.samples")
+                ):
                     raise UserError(
                         f"Arm '{self.arm.name}': '{job.run_dir}' holds a run with {key} = {json.dumps(old)}, and now "
                         f"it is {json.dumps(new)}. Set it back, or choose another --run-dir."

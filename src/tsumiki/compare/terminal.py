@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tsumiki.compare.names import title
-from tsumiki.compare.verdict import headline, reservations, sentences
+from tsumiki.compare.verdict import headline, question, reservations, sentences
 from tsumiki.doctor.messages import Language
 
 STYLES = {"good": "green", "note": "yellow", "bad": "bold red", "plain": ""}
@@ -17,7 +17,7 @@ STYLES = {"good": "green", "note": "yellow", "bad": "bold red", "plain": ""}
 def render(summary: Mapping[str, Any], console: Console, language: Language) -> None:
     """Print the question, the arms' figures, the verdict, and what speaks for and against it."""
     ja = language == "ja"
-    console.print(Text(summary["experiment"]["question"], style="bold"))
+    console.print(Text(question(summary["experiment"], language), style="bold"))
     console.print()
     names = [name for name in summary["figures"] if not name.startswith("bits_per_character")]
     table = Table(box=None, pad_edge=False, header_style="dim")

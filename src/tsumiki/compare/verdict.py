@@ -25,6 +25,11 @@ class Sentence:
     tone: Tone
 
 
+def question(experiment: Mapping[str, Any], language: Language) -> str:
+    """What was asked; in English where it is not given in Japanese."""
+    return (experiment["question_ja"] if language == "ja" else None) or experiment["question"]
+
+
 def headline(summary: Mapping[str, Any], language: Language) -> Sentence:
     """The result in a sentence."""
     ja = language == "ja"

@@ -11,6 +11,7 @@ and `run` makes those of one run. Reports of several runs are made of the same b
 """
 
 from tsumiki.report.blocks import Banner, Code, Curve, Figure, Figures, Map, Paragraph, Report, Section, Table
+from tsumiki.report.figures import japanese_font
 from tsumiki.report.html import write_html
 from tsumiki.report.markdown import write_markdown
 from tsumiki.report.run import LANGUAGES, run_report
@@ -27,6 +28,7 @@ __all__ = [
     "Report",
     "Section",
     "Table",
+    "japanese_font",
     "run_report",
     "write_html",
     "write_markdown",

@@ -34,6 +34,9 @@ SET_WITH = "DejaVu Sans"
 JAPANESE = ("Noto Sans CJK JP", "Noto Sans JP", "Hiragino Sans", "Yu Gothic", "Meiryo", "IPAexGothic", "IPAGothic")
 """Installed fonts with Japanese glyphs, the best first."""
 
+FEW = 5
+"""Curves that have a value at so few places get a tick at each of them."""
+
 MOST_POINTS = 300
 """A curve of more points is drawn as means of so many stretches, with their lowest and highest values as a band."""
 
@@ -129,9 +132,13 @@ def _draw_curves(axes: Any, figure: Figure) -> None:
         _draw_curve(axes, curve, SERIES[number % len(SERIES)])
     if figure.logarithmic:
         axes.set_yscale("log")
-    if axes.get_xlim()[1] >= 1000:
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    places = sorted({place for curve in figure.curves for place in curve.x})
+    if len(places) <= FEW:
+        axes.set_xticks(places)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    if axes.get_xlim()[1] >= 10_000:
+        axes.xaxis.set_major_formatter(EngFormatter(places=1 if len(places) <= FEW else None, sep=""))
     axes.grid(True, color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if len(figure.curves) > 1:
