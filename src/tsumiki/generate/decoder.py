@@ -26,6 +26,9 @@ Mode = Literal["eager", "compiled", "captured"]
 
 RECOMPILATIONS = 256
 
+OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {"size_asserts": False}
+"""No checks of the shapes of every buffer in every step: a fifteenth of the time of a small model on a CPU."""
+
 BLOCK = {"eager": 1, "compiled": 1, "captured": 16}
 """Steps between two looks of the host at what was written."""
 
@@ -69,7 +72,7 @@ class Decoder:
         self.follow = follow.to(device)
         self.tokens = torch.zeros(self.block, num_rows, dtype=torch.int64, device=device)
         self.log_probabilities = torch.zeros(self.block, num_rows, device=device)
-        self._step = self.step if mode == "eager" else torch.compile(self.step, fullgraph=True)
+        self._step = self.step if mode == "eager" else torch.compile(self.step, fullgraph=True, options=OPTIONS)
         self._slots: dict[int, Tensor] = {}
         self._recordings: dict[tuple[int, Needs], torch.cuda.CUDAGraph] = {}
 
