@@ -80,9 +80,11 @@ def check(args: argparse.Namespace) -> None:
 
 
 def configuration(args: argparse.Namespace) -> RunConfig:
-    """The configuration with its changes, evaluated at its end only."""
+    """The configuration with its changes, without the samples at evaluations: a study writes its own texts."""
     config = load(args.config, RunConfig, args.changes)
-    return replace(config, train=replace(config.train, micro_batch_size=None, keep_last=1, tensorboard=False))
+    samples = replace(config.train.samples, prompts=())
+    train = replace(config.train, micro_batch_size=None, keep_last=1, tensorboard=False, samples=samples)
+    return replace(config, train=train)
 
 
 def with_seed(config: RunConfig, seed: int) -> RunConfig:

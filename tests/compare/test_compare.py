@@ -274,6 +274,8 @@ def test_what_was_measured_is_kept(planted: Comparison, monkeypatch: pytest.Monk
     low = planted.arms[0]
     monkeypatch.setattr(measure, "load", None)
     assert measure.measure(low.arm.config, low.histories[0].directory, (), "cpu") == low.measured
+    assert [sample["temperature"] for sample in low.measured["samples"]] == [0.0, 1.0, 1.0] * 2
+    assert all(line["samples"] == [] for history in low.histories.values() for line in history.evaluations)
     for buckets in low.measured["positions"].values():
         assert [bucket["start"] for bucket in buckets] == list(range(0, 32, 2))
     weights = low.measured["attention"]["weights"]
