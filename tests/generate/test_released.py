@@ -61,3 +61,9 @@ def test_what_is_released_writes_the_same_text_every_time() -> None:
             first, second = (model.generate(prompt, temperature=0.8, seed=7, max_tokens=40) for _ in range(2))
             assert first == second != ""
             assert "\ufffd" not in first
+
+
+def test_a_released_model_is_one_however_its_path_is_spelled(folder: Path) -> None:
+    assert released.is_released(folder / NAME)
+    assert released.is_released(Path("models") / NAME)
+    assert not released.is_released(Path("models") / NAME / "checkpoints")

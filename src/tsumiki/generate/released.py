@@ -33,4 +33,4 @@ def find_released(name: str) -> Path | None:
 
 def is_released(checkpoint: Path) -> bool:
     """Whether a model's directory is one of these, where nothing should be written to."""
-    return checkpoint.parent == FOLDER
+    return checkpoint.resolve().parent == FOLDER.resolve()
