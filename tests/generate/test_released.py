@@ -41,7 +41,7 @@ def test_a_model_of_the_same_name_in_the_working_directory_comes_first(folder: P
 
 def test_results_do_not_go_beside_a_released_model(folder: Path) -> None:
     assert home_of(find_checkpoint(Path(NAME))) == Path("exports") / NAME
-    assert home_of(Path("models") / NAME) == Path("models") / NAME
+    assert home_of(Path("models") / NAME) == Path("exports") / NAME
 
 
 def test_weights_in_bf16_are_computed_with_in_fp32(run: Path, tmp_path: Path) -> None:
