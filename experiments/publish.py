@@ -13,7 +13,8 @@ from pathlib import Path
 from study import run, write_reports
 
 from tsumiki.compare import comparison_report, read_experiment, summarise
-from tsumiki.report import LANGUAGES, write_html
+from tsumiki.doctor.messages import Language
+from tsumiki.report import LANGUAGES, Report, write_html
 
 
 def main() -> None:
@@ -25,7 +26,9 @@ def main() -> None:
     args = parser.parse_args()
     comparison = read_experiment(args.experiment, args.run_dir)
     summary = summarise(comparison)
-    reports = {language: comparison_report(comparison, summary, language) for language in LANGUAGES}
+    reports: dict[Language, Report] = {
+        language: comparison_report(comparison, summary, language) for language in LANGUAGES
+    }
     write_reports(comparison.name, args.out, "png", lambda language: reports[language])
     write_html(reports, args.out / f"{comparison.name}.html")
 
