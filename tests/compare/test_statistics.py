@@ -18,7 +18,7 @@ def test_the_quantiles_are_those_of_the_printed_tables() -> None:
 
 @given(t=st.floats(0, 50), freedom=st.integers(1, 40))
 def test_the_distribution_is_scipys(t: float, freedom: int) -> None:
-    # scipy itself is off by 3e-11 near 0: for one degree of freedom and t = 1e-10 it says 0.5, and 0.5 + t / π is right.
+    # scipy is off by 3e-11 near 0: with one degree of freedom it says 0.5 for t = 1e-10, and 0.5 + t / π is right.
     assert t_probability(t, freedom) == pytest.approx(stats.t.cdf(t, freedom), abs=1e-9)
 
 
