@@ -15,9 +15,10 @@ from tsumiki.compare.statistics import shared_level
 from tsumiki.config import dump_yaml, load
 from tsumiki.doctor.messages import Language
 from tsumiki.errors import UserError
+from tsumiki.files import read_json
 from tsumiki.report import LANGUAGES, Code, Curve, Paragraph, Report, Section, japanese_font, write_markdown
 from tsumiki.train import Interrupted, RunConfig
-from tsumiki.train.checkpoint import Checkpoints, read_json
+from tsumiki.train.checkpoint import Checkpoints
 from tsumiki.train.display import make_display
 from tsumiki.train.run_directory import MANIFEST
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tsumiki.train.checkpoint import sha256
+from tsumiki.files import sha256
 
 STEPS = 60
 

@@ -19,9 +19,9 @@ import torch
 
 from tsumiki.config import dump_yaml, parse
 from tsumiki.errors import UserError
+from tsumiki.files import sha256
 from tsumiki.train import RunConfig, train
 from tsumiki.train.capture import Captured
-from tsumiki.train.checkpoint import sha256
 from tsumiki.train.loop import Training
 
 pytestmark = pytest.mark.gpu

@@ -17,10 +17,10 @@ from torch import Tensor
 import tsumiki.train.loop as loop
 from tsumiki.data import Batch
 from tsumiki.errors import UserError
+from tsumiki.files import sha256
 from tsumiki.models import LanguageModel, build_model
 from tsumiki.nn.loss import IGNORE
 from tsumiki.train import Interrupted, RunConfig, RunResult, train
-from tsumiki.train.checkpoint import sha256
 from tsumiki.train.display import Display, make_display
 
 Run = Callable[..., RunResult]

@@ -12,9 +12,9 @@ from tsumiki.config import dump, parse
 from tsumiki.doctor import explain, read_history
 from tsumiki.doctor.verdict import failed
 from tsumiki.errors import UserError
+from tsumiki.files import sha256
 from tsumiki.models import load_model
 from tsumiki.train import RunConfig, RunResult, train
-from tsumiki.train.checkpoint import sha256
 
 MakeConfig = Callable[..., RunConfig]
 

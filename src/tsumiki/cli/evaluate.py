@@ -168,8 +168,8 @@ def data_of(checkpoint: Path, changes: Sequence[str]) -> "DataConfig | None":
 
 def hashes_of(checkpoint: Path) -> dict[str, str]:
     """The hash of each source's held-out text, as the run's manifest has it."""
+    from tsumiki.files import read_json
     from tsumiki.generate.load import home_of
-    from tsumiki.train.checkpoint import read_json
     from tsumiki.train.run_directory import MANIFEST
 
     path = home_of(checkpoint) / MANIFEST

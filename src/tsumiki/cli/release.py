@@ -37,9 +37,9 @@ def release(
     from tsumiki.config import load as load_config
     from tsumiki.evaluate.evaluation import EvaluationConfig, evaluate, save, write_texts
     from tsumiki.evaluate.terminal import render
-    from tsumiki.export.records import read_json
     from tsumiki.export.release import EVALUATION, check_evaluation, write_card, write_model
     from tsumiki.export.release_card import NUM_SAMPLES, About
+    from tsumiki.files import read_json
     from tsumiki.generate import load
     from tsumiki.generate.load import find_checkpoint
 

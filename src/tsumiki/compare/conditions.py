@@ -8,7 +8,7 @@ from pathlib import Path
 from tsumiki.compare.experiment import Arm, under
 from tsumiki.data import PreparedData, TrainingStream, prepare
 from tsumiki.errors import UserError
-from tsumiki.train.checkpoint import read_json
+from tsumiki.files import read_json
 from tsumiki.train.run_directory import MANIFEST, check_same_data
 
 HASHED_BATCHES = 4

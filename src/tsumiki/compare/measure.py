@@ -11,6 +11,7 @@ from tsumiki.evaluate.bits_per_byte import Bucket, by_position, token_losses
 from tsumiki.evaluate.evaluation import save
 from tsumiki.evaluate.samples import draw_samples
 from tsumiki.evaluate.texts import judge_texts
+from tsumiki.files import read_json
 from tsumiki.generate import Completion, Sampling, TextModel, load
 from tsumiki.generate.engine import Generation
 from tsumiki.generate.load import choose_device
@@ -19,7 +20,7 @@ from tsumiki.interpret.findings import highest_scores
 from tsumiki.interpret.heads import induction_scores, sink_share
 from tsumiki.models import LanguageModel
 from tsumiki.train import RunConfig
-from tsumiki.train.checkpoint import Checkpoints, read_json
+from tsumiki.train.checkpoint import Checkpoints
 from tsumiki.train.config import SamplesConfig
 from tsumiki.train.manifest import device_name
 

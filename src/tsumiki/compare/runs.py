@@ -15,8 +15,8 @@ from tsumiki.compare.measure import measure
 from tsumiki.config import dump, load
 from tsumiki.doctor import History, read_history
 from tsumiki.errors import UserError
+from tsumiki.files import read_json
 from tsumiki.train import RunConfig
-from tsumiki.train.checkpoint import read_json
 from tsumiki.train.display import Display, make_display
 from tsumiki.train.run_directory import CONFIG, holds_run
 

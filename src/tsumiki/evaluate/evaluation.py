@@ -1,6 +1,5 @@
 """All figures of a model: what `tsumiki evaluate` computes, and the file that it writes."""
 
-import hashlib
 import json
 import math
 import platform
@@ -23,6 +22,7 @@ from tsumiki.evaluate.minimal_pairs import PARADIGMS, Paradigm, score_pairs, sho
 from tsumiki.evaluate.samples import Sample, draw_samples
 from tsumiki.evaluate.statistics import Proportion
 from tsumiki.evaluate.texts import judge_texts
+from tsumiki.files import sha256
 from tsumiki.generate import Sampling, TextModel
 from tsumiki.models.artefact import WEIGHTS
 from tsumiki.spec import spec
@@ -157,12 +157,6 @@ def describe_evaluation(model: TextModel, held_out: Sequence[PackedSource], conf
             for source in held_out
         ],
     }
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(

@@ -18,7 +18,8 @@ from tsumiki.export.curve import loss_curve
 from tsumiki.export.gguf import export_gguf
 from tsumiki.export.hf import export_hf
 from tsumiki.export.onnx import export_onnx
-from tsumiki.export.records import read_json, read_records
+from tsumiki.export.records import read_records
+from tsumiki.files import read_json
 from tsumiki.generate import load
 from tsumiki.generate.load import EVALUATION
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tsumiki.doctor.receipt import RECEIPT
 from tsumiki.errors import UserError
+from tsumiki.files import read_json
 from tsumiki.generate.load import step_of
 
 MANIFEST, METRICS = "manifest.json", "metrics.jsonl"
@@ -73,11 +74,6 @@ def load_records(directory: Path) -> Records:
         [json.loads(line) for line in lines],
         read_json(receipt) if receipt.is_file() else None,
     )
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's content."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -10,7 +10,6 @@
 What the card says is in `tsumiki.export.release_card`.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +18,9 @@ import torch
 from tsumiki.config import dump_yaml, load_mapping
 from tsumiki.errors import UserError
 from tsumiki.export.curve import bits_curve, loss_curve
-from tsumiki.export.records import load_records, read_json, read_records
+from tsumiki.export.records import load_records, read_records
 from tsumiki.export.release_card import About, Facts, release_card
+from tsumiki.files import read_json, sha256
 from tsumiki.generate.load import find_checkpoint, load
 from tsumiki.models import load_model, save_model
 from tsumiki.models.artefact import WEIGHTS
@@ -74,9 +74,7 @@ def check_evaluation(figures: dict[str, Any], directory: Path) -> None:
     Raises:
         UserError: "The evaluation is not of these weights: ..."
     """
-    with (directory / WEIGHTS).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if figures.get("checkpoint", {}).get("weights_sha256") != found:
+    if figures.get("checkpoint", {}).get("weights_sha256") != sha256(directory / WEIGHTS):
         raise UserError(
             f"The evaluation is not of the weights in '{directory}'; leave --evaluation out to make one that is."
         )

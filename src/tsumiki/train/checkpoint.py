@@ -14,7 +14,6 @@ directories: the last checkpoint is the one with the highest step, the best is t
 `evaluation.json`.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ from safetensors import SafetensorError
 
 from tsumiki.doctor import require_receipt
 from tsumiki.errors import UserError
+from tsumiki.files import read_json, sha256
 from tsumiki.generate.load import CHECKPOINTS, best_of, checkpoints_of, step_of
 from tsumiki.models import LanguageModel, load_model, save_model
 from tsumiki.train.distributed import World, like
@@ -208,20 +208,9 @@ class Checkpoints:
                 shutil.rmtree(unfinished)
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def has_hash(path: Path, expected: str) -> bool:
     """Whether a file is there with this SHA-256."""
     return path.is_file() and sha256(path) == expected
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's content."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

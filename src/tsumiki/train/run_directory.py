@@ -13,7 +13,8 @@ from tsumiki.config import differences, dump, dump_yaml, load
 from tsumiki.data import PreparedData
 from tsumiki.doctor import Diagnosis, to_json
 from tsumiki.errors import UserError
-from tsumiki.train.checkpoint import read_json, sha256, write_json, write_whole
+from tsumiki.files import read_json, sha256
+from tsumiki.train.checkpoint import write_json, write_whole
 from tsumiki.train.config import RunConfig
 from tsumiki.train.schedule import build_schedule
 

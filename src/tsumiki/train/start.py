@@ -7,10 +7,10 @@ from pathlib import Path
 from tsumiki.config import differences, dump
 from tsumiki.data import Tokenizer
 from tsumiki.errors import UserError
+from tsumiki.files import sha256
 from tsumiki.generate import load
 from tsumiki.models import LanguageModel
 from tsumiki.models.artefact import WEIGHTS
-from tsumiki.train.checkpoint import sha256
 
 CHANGEABLE = re.compile(r"(dropout|max_seq_len|rope)(\..*)?")
 """What the model may have otherwise than the one whose weights it takes. Everything else says what the weights are."""

@@ -1,7 +1,6 @@
 """Text of one's own, from files."""
 
 import glob
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from tsumiki.data.document import Document
 from tsumiki.data.files import file_format, read_rows
 from tsumiki.data.sources.base import Source, SourceConfig, Split, check_fraction, group_of, split_documents
 from tsumiki.errors import UserError
+from tsumiki.files import sha256
 from tsumiki.spec import spec
 
 
@@ -74,7 +74,7 @@ class LocalSource(Source):
             "group_field": config.group_field,
             "separator": config.separator,
             "validation_fraction": config.validation_fraction,
-            "files": {split: [[path.name, _sha256(path)] for path in paths] for split, paths in self._files.items()},
+            "files": {split: [[path.name, sha256(path)] for path in paths] for split, paths in self._files.items()},
         }
 
     def _rows(self, split: Split) -> Iterator[tuple[str, Document]]:
@@ -104,8 +104,3 @@ def _files(patterns: str | tuple[str, ...]) -> list[Path]:
     if not found:
         raise UserError("A local source names no file; give `train` a path.")
     return list(found)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
